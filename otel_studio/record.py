@@ -1,0 +1,42 @@
+"""The base of every record that a query returns: frozen, plain, serializable to JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+
+def iso_time(unix_ns: int | None) -> str | None:
+    """Return a time as ISO 8601 in UTC with microseconds, or `None` for `None`.
+
+    Args:
+        unix_ns: nanoseconds since the Unix epoch.
+
+    Example:
+        >>> iso_time(1_700_000_000_123_456_000)
+        '2023-11-14T22:13:20.123456Z'
+    """
+    if unix_ns is None:
+        return None
+    seconds, nanoseconds = divmod(unix_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """A frozen record of plain values (numbers, text, lists, dicts, other records)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record and everything below it as plain dicts and lists."""
+        return dataclasses.asdict(self)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the record as JSON text.
+
+        Args:
+            indent: spaces per level; `None` for one line.
+        """
+        return json.dumps(self.to_dict(), indent=indent, default=str)
