@@ -165,23 +165,21 @@ class Settings:
 
     traces_exporter: tuple[str, ...] = _setting(
         (),
-        kinds.Exporters(("none", "otlp", "console"), "opentelemetry_traces_exporter"),
+        kinds.Exporters(("otlp", "console"), "opentelemetry_traces_exporter"),
         "Where sampled spans go.",
         EXPORT,
         variable="OTEL_TRACES_EXPORTER",
     )
     metrics_exporter: tuple[str, ...] = _setting(
         (),
-        kinds.Exporters(
-            ("none", "otlp", "prometheus", "console"), "opentelemetry_metrics_exporter"
-        ),
+        kinds.Exporters(("otlp", "prometheus", "console"), "opentelemetry_metrics_exporter"),
         "Where metrics go; `prometheus` serves them on `/metrics`.",
         EXPORT,
         variable="OTEL_METRICS_EXPORTER",
     )
     logs_exporter: tuple[str, ...] = _setting(
         (),
-        kinds.Exporters(("none", "otlp", "console"), "opentelemetry_logs_exporter"),
+        kinds.Exporters(("otlp", "console"), "opentelemetry_logs_exporter"),
         "Where log records go.",
         EXPORT,
         variable="OTEL_LOGS_EXPORTER",
@@ -221,8 +219,7 @@ class Settings:
     metric_export_interval: float = _setting(
         60.0,
         kinds.Seconds(0.1, 86_400, per_second=1_000),
-        "Seconds between two exports of metrics; the variable is in milliseconds. Prometheus "
-        "scrapes when it likes.",
+        "Seconds between two exports of metrics. Prometheus scrapes when it likes.",
         EXPORT,
         variable="OTEL_METRIC_EXPORT_INTERVAL",
     )
@@ -283,7 +280,7 @@ class Settings:
     export_interval: float = _setting(
         5.0,
         kinds.Seconds(0.001, 3_600, per_second=1_000),
-        "The most seconds that a span waits before it is sent; the variable is in milliseconds.",
+        "The most seconds that a span waits before it is sent.",
         SAMPLING,
         variable="OTEL_BSP_SCHEDULE_DELAY",
     )
