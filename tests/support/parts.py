@@ -49,8 +49,22 @@ def need(part: str) -> Path:
     """
     found = _find_collector() if part == "collector" else _find_command(part)
     if found is None:
-        _missing(f"{part} is missing: {_REMEDIES.get(part, f'install {part}')}")
+        unavailable(f"{part} is missing: {_REMEDIES.get(part, f'install {part}')}")
     return found
+
+
+def unavailable(reason: str) -> NoReturn:
+    """End the test because something it needs is not to be had.
+
+    Args:
+        reason: what is missing and how to come by it.
+
+    Raises:
+        Exception: pytest's skip on a laptop, pytest's failure where CI is "true".
+    """
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason} (CI=true: nothing is skipped)", pytrace=False)
+    pytest.skip(reason)
 
 
 def free_port() -> int:
@@ -100,9 +114,3 @@ def _find_collector() -> Path | None:
     script = ROOT / "scripts" / "build-collector.sh"
     answer = subprocess.run([script, "--path"], capture_output=True, text=True, check=False)
     return Path(answer.stdout.strip()) if answer.returncode == 0 else None
-
-
-def _missing(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason} (CI=true: nothing is skipped)", pytrace=False)
-    pytest.skip(reason)
