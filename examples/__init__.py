@@ -1,0 +1,1 @@
+"""Runnable examples: a media preview service, and the demo that puts it under load."""

@@ -1,0 +1,1 @@
+"""What the demo needs around the service: a server, a load, a screen and a summary."""

@@ -1,0 +1,125 @@
+"""The live table of operations: redrawn in place on a terminal, printed anew elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from examples.demo_driver.waiting import stopped_within
+from otel_studio import api
+
+#: Seconds between two tables where they cannot be redrawn in place.
+PLAIN_INTERVAL = 5.0
+LIVE_INTERVAL = 0.5
+#: Lines of a terminal that are not rows: addresses, headings, log records.
+OTHER_LINES = 14
+CONTRIB_PREFIX = "opentelemetry.instrumentation."
+
+
+class LastRecords(logging.Handler):
+    """Keeps the last log records for the screen.
+
+    Args:
+        limit: how many.
+    """
+
+    def __init__(self, limit: int = 4) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque(maxlen=limit)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record, the oldest one going."""
+        self._lines.append(self.format(record).splitlines()[0])
+
+    def lines(self) -> list[str]:
+        """Return the records as lines, the newest last."""
+        return list(self._lines)
+
+
+class Screen:
+    """Shows the operations while the load runs.
+
+    Args:
+        console: where to.
+        records: shown below the table.
+    """
+
+    def __init__(self, console: Console, records: LastRecords) -> None:
+        self._console = console
+        self._records = records
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Show the table until told to stop.
+
+        Args:
+            stop: ends it.
+        """
+        if not self._console.is_terminal:
+            while not await stopped_within(stop, PLAIN_INTERVAL):
+                self._console.print(self._picture())
+            return
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while not await stopped_within(stop, LIVE_INTERVAL):
+                live.update(self._picture(), refresh=True)
+
+    def _picture(self) -> RenderableType:
+        rows = self._console.height - OTHER_LINES if self._console.is_terminal else None
+        records = Text("\n".join(self._records.lines()), "dim", no_wrap=True, overflow="ellipsis")
+        return Group(operations_table(api.get_all_metrics(), rows), records, "")
+
+
+def operations_table(services: Iterable[api.ServiceSummary], most_rows: int | None = None) -> Table:
+    """Return the operations as a table of at most 80 columns.
+
+    Args:
+        services: from `api.get_all_metrics()`.
+        most_rows: show only so many operations, those with the most runs.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("service", no_wrap=True, max_width=15)
+    table.add_column("operation", no_wrap=True, max_width=24)
+    for heading in ("count", "errors", "active", "p50", "p95", "p99"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    operations = [
+        (service.service_name, name, metrics)
+        for service in services
+        for name, metrics in service.operation_metrics.items()
+    ]
+    shown = sorted(operations, key=lambda row: row[2].count, reverse=True)[:most_rows]
+    for service_name, name, metrics in sorted(shown, key=lambda row: row[:2]):
+        table.add_row(
+            Text(service_name.removeprefix(CONTRIB_PREFIX), "cyan"),
+            name,
+            str(metrics.count),
+            Text(str(metrics.errors), "red" if metrics.errors else "dim"),
+            Text(str(metrics.active), "green" if metrics.active else "dim"),
+            *map(
+                milliseconds,
+                (metrics.p50_duration_ms, metrics.p95_duration_ms, metrics.p99_duration_ms),
+            ),
+        )
+    hidden = len(operations) - len(shown)
+    table.caption = "durations in ms" + (f"; {hidden} more operations" if hidden else "")
+    return table
+
+
+def milliseconds(duration: float | None) -> str:
+    """Return a duration with about three digits, or a dash when there is none.
+
+    Args:
+        duration: in milliseconds.
+    """
+    if duration is None:
+        return "-"
+    if duration >= 100:
+        return f"{duration:.0f}"
+    return f"{duration:.1f}" if duration >= 10 else f"{duration:.2f}"

@@ -1,0 +1,92 @@
+"""The live table fits a terminal of 80 columns and hides nothing without saying so."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from otel_studio.api import OperationMetrics, ServiceSummary
+from rich.console import Console
+
+from examples.demo_driver.screen import LastRecords, milliseconds, operations_table
+
+
+def metrics(count: int, duration: float | None = 1_234.5) -> OperationMetrics:
+    return OperationMetrics(
+        count=count,
+        total_duration_ms=0.0,
+        min_duration_ms=duration,
+        max_duration_ms=duration,
+        avg_duration_ms=duration,
+        p50_duration_ms=duration,
+        p95_duration_ms=duration,
+        p99_duration_ms=duration,
+        errors=count // 10,
+        cancelled=0,
+        abandoned=0,
+        active=2,
+        last_error=None,
+        last_operation_time=None,
+    )
+
+
+def summary(name: str, operations: dict[str, OperationMetrics]) -> ServiceSummary:
+    return ServiceSummary(
+        service_name=name,
+        uptime_seconds=60.0,
+        total_operations=0,
+        total_errors=0,
+        active_operations=0,
+        operations_per_second=0.0,
+        error_rate=0.0,
+        operation_metrics=operations,
+    )
+
+
+def printed(services: list[ServiceSummary], most_rows: int | None = None) -> list[str]:
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as capture:
+        console.print(operations_table(services, most_rows))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_the_widest_rows_keep_their_figures_in_80_columns() -> None:
+    """Long names are cut; counts and durations are not."""
+    long_name = "a_service_with_a_rather_long_name"
+    services = [summary(long_name, {"GET /a/path/{with}/several/{parts}": metrics(999_999)})]
+    lines = printed(services)
+    assert max(map(len, lines)) <= 80
+    (row,) = [line for line in lines if line.startswith("a_service")]
+    assert row.split()[-6:] == ["999999", "99999", "2", "1234", "1234", "1234"]
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    """With room for one row the busiest operation stays, and the others are said to exist."""
+    services = [summary("cache", {"get": metrics(5), "set": metrics(9), "clear": metrics(1)})]
+    text = "\n".join(printed(services, most_rows=1))
+    assert "set" in text
+    assert "get" not in text
+    assert "2 more operations" in text
+
+
+def test_contrib_services_are_called_by_their_short_name() -> None:
+    """The common prefix of OpenTelemetry's instrumentations would fill the column."""
+    lines = printed([summary("opentelemetry.instrumentation.fastapi", {"GET /": metrics(1)})])
+    assert any(line.startswith("fastapi ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [(None, "-"), (0.0123, "0.01"), (9.99, "9.99"), (12.34, "12.3"), (1234.5, "1234")],
+)
+def test_durations_have_about_three_digits(duration: float | None, text: str) -> None:
+    """An operation that never ran has a dash, not a zero."""
+    assert milliseconds(duration) == text
+
+
+def test_only_the_last_log_records_are_shown() -> None:
+    """Each record is one line, and old ones go."""
+    records = LastRecords(limit=2)
+    for message in ("first", "second\nand its stack", "third"):
+        records.handle(logging.LogRecord("shop", logging.WARNING, "", 0, message, None, None))
+    assert [line.split(" ", 2)[2] for line in records.lines()] == ["second", "third"]
