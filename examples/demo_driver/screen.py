@@ -45,6 +45,15 @@ class LastRecords(logging.Handler):
         return list(self._lines)
 
 
+def keep_last_records() -> LastRecords:
+    """Send what is logged from INFO on to the screen, and return where it is kept."""
+    records = LastRecords()
+    logging.basicConfig(level=logging.INFO, handlers=[records])
+    # The load's own client would say every request.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return records
+
+
 class Screen:
     """Shows the operations while the load runs.
 
@@ -65,13 +74,14 @@ class Screen:
         """
         if not self._console.is_terminal:
             while not await stopped_within(stop, PLAIN_INTERVAL):
-                self._console.print(self._picture())
+                self._console.print(self.picture())
             return
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while not await stopped_within(stop, LIVE_INTERVAL):
-                live.update(self._picture(), refresh=True)
+                live.update(self.picture(), refresh=True)
 
-    def _picture(self) -> RenderableType:
+    def picture(self) -> RenderableType:
+        """Return the table of now, and the last log records."""
         rows = self._console.height - OTHER_LINES if self._console.is_terminal else None
         records = Text("\n".join(self._records.lines()), "dim", no_wrap=True, overflow="ellipsis")
         return Group(operations_table(api.get_all_metrics(), rows), records, "")
@@ -97,7 +107,7 @@ def operations_table(services: Iterable[api.ServiceSummary], most_rows: int | No
     shown = sorted(operations, key=lambda row: row[2].count, reverse=True)[:most_rows]
     for service_name, name, metrics in sorted(shown, key=lambda row: row[:2]):
         table.add_row(
-            Text(service_name.removeprefix(CONTRIB_PREFIX), "cyan"),
+            Text(short_name(service_name), "cyan"),
             name,
             str(metrics.count),
             Text(str(metrics.errors), "red" if metrics.errors else "dim"),
@@ -110,6 +120,11 @@ def operations_table(services: Iterable[api.ServiceSummary], most_rows: int | No
     hidden = len(operations) - len(shown)
     table.caption = "durations in ms" + (f"; {hidden} more operations" if hidden else "")
     return table
+
+
+def short_name(service: str) -> str:
+    """Return a service's name without the prefix that OpenTelemetry's own ones share."""
+    return service.removeprefix(CONTRIB_PREFIX)
 
 
 def milliseconds(duration: float | None) -> str:

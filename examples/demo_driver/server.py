@@ -1,12 +1,18 @@
-"""Runs the service in a thread of its own, on a port that is certainly free."""
+"""Runs the service in a thread of its own."""
 
 from __future__ import annotations
 
 import socket
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+
+from examples.preview_service.app import create_app
 
 HOST = "127.0.0.1"
 
@@ -37,6 +43,25 @@ def free_port(preferred: int) -> int:
     """Return the preferred port, or another one that is free when it is in use."""
     with listen(preferred, or_any=True) as probe:
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_service(listener: socket.socket) -> Iterator[str]:
+    """Serve the previews from a temporary folder, and give the service's address.
+
+    Args:
+        listener: from `listen`.
+
+    Raises:
+        ServiceDidNotStart: if it does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="preview-service-") as folder:
+        service = ServiceThread(create_app(Path(folder)), listener)
+        try:
+            service.start()
+            yield service.address
+        finally:
+            service.stop()
 
 
 class ServiceThread:

@@ -7,8 +7,12 @@ from collections import Counter
 from rich.console import Console
 from rich.text import Text
 
-from examples.demo_driver.screen import operations_table
+from examples.demo_driver.screen import milliseconds, operations_table, short_name
 from otel_studio import api
+
+SLOWEST = 5
+SHARES_OF_A_RUN = 4
+ERROR_GROUPS = 8
 
 
 def print_summary(console: Console, seconds: float, outcomes: Counter[str]) -> None:
@@ -28,20 +32,58 @@ def print_summary(console: Console, seconds: float, outcomes: Counter[str]) -> N
 
 
 def _print_slowest_runs(console: Console) -> None:
-    _heading(console, "Slowest runs")
-    for slow in api.get_slow_operations(limit=3, by="max"):
-        console.print(slow)
+    _heading(console, "Slowest runs, and where their time went")
+    for slow in api.get_slow_operations(limit=SLOWEST, by="max"):
+        _line(console, f"{slow.max_duration_ms:8.1f} ms  {_full(slow.service, slow.operation)}")
+        for run in slow.samples[:1]:
+            shares = sorted(run.time_split, key=lambda share: share.duration_ms, reverse=True)
+            for share in shares[:SHARES_OF_A_RUN]:
+                name = (
+                    "its own code"
+                    if share.operation == "self"
+                    else f"{share.count} x {_full(share.service, share.operation)}"
+                )
+                _line(console, f"{milliseconds(share.duration_ms):>16}  {name}", "dim")
 
 
 def _print_errors(console: Console) -> None:
-    _heading(console, "Errors")
-    console.print(api.get_error_statistics())
+    statistics = api.get_error_statistics()
+    _heading(
+        console, f"Errors: {statistics.total_errors} of {statistics.total_operations} operations"
+    )
+    groups = [group for service in statistics.by_service.values() for group in service.groups]
+    groups.sort(key=lambda group: group.count, reverse=True)
+    for group in groups[:ERROR_GROUPS]:
+        _line(console, f"{group.count:>7} x {group.error_type} in {group.place}", "red")
+        _line(console, f"{'':10}{group.message or ''}", "dim")
+    if len(groups) > ERROR_GROUPS:
+        _line(console, f"{'':10}and {len(groups) - ERROR_GROUPS} more groups", "dim")
 
 
 def _print_caches(console: Console) -> None:
     _heading(console, "Caches")
-    console.print(api.get_cache_performance_metrics())
+    for cache in api.get_cache_performance_metrics():
+        rate = "no reads" if cache.hit_rate is None else f"{cache.hit_rate:.1%} hits"
+        _line(
+            console,
+            f"{cache.cache}: {rate} ({cache.hits} hits, {cache.misses} misses), "
+            f"{cache.evictions} evictions",
+        )
+        for prediction in cache.predicted_hit_rates:
+            _line(
+                console,
+                f"{prediction.hit_rate:>16.1%}  hits if it held {prediction.entries} entries",
+                "dim",
+            )
+
+
+def _full(service: str, operation: str) -> str:
+    return f"{short_name(service)}  {operation}"
 
 
 def _heading(console: Console, words: str) -> None:
     console.print(Text(f"\n{words}", "bold"))
+
+
+def _line(console: Console, words: str, style: str = "") -> None:
+    console.print(Text(words, style, no_wrap=True, overflow="ellipsis"))

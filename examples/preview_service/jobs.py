@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -79,12 +80,16 @@ class JobQueue:
             waited = time.perf_counter() - job.queued_at
             job.context.run(job_queue.record_operation, "wait_in_queue", duration=waited)
             task = asyncio.create_task(_run(job), context=job.context)
-            job.outcome.add_done_callback(lambda _, task=task: task.cancel())
+            job.outcome.add_done_callback(functools.partial(_cancel, task))
             try:
                 await asyncio.wait({task})
             except asyncio.CancelledError:
                 job.outcome.cancel()
                 raise
+
+
+def _cancel(task: asyncio.Task[None], outcome: asyncio.Future[Any]) -> None:
+    task.cancel()
 
 
 async def _run(job: _Job) -> None:

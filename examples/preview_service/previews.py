@@ -81,8 +81,9 @@ class PreviewService:
             logger.info("the preview of clip %s is no longer wanted", clip_id)
             raise
         except av.FFmpegError as error:
-            logger.warning("clip %s cannot be decoded: %s", clip_id, error)
-            await asyncio.to_thread(self._store.save_failure, clip_id, width, str(error))
+            reason = error.strerror or str(error)
+            logger.warning("clip %s cannot be decoded: %s", clip_id, reason)
+            await asyncio.to_thread(self._store.save_failure, clip_id, width, reason)
             raise
         self._cache.put(clip_id, width, preview)
         await asyncio.to_thread(

@@ -19,7 +19,7 @@ def register_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(av.FFmpegError)
     async def no_video(request: Request, error: av.FFmpegError) -> Response:
-        return JSONResponse({"detail": f"the clip cannot be decoded: {error}"}, 422)
+        return JSONResponse({"detail": f"the clip cannot be decoded: {error.strerror}"}, 422)
 
     @app.exception_handler(QueueIsFull)
     async def busy(request: Request, error: QueueIsFull) -> Response:
