@@ -1,0 +1,1 @@
+"""Figures about the process and the machine: memory, processor, garbage collector, GPU."""

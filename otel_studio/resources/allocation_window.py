@@ -1,0 +1,168 @@
+"""Attributes memory to packages by tracing every allocation for a short window, when asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import threading
+import tracemalloc
+
+from otel_studio.clock import Clock
+from otel_studio.guard import report_internal_error
+from otel_studio.record import iso_time
+from otel_studio.resources.memory_records import AllocationWindow, PackageMemory
+
+MAX_SECONDS = 60.0
+#: A window ends early once the tracing itself takes this much.
+_MAX_OVERHEAD = 16 * 1024 * 1024
+_MAX_PACKAGES = 50
+_MB = 1e6
+
+
+class AllocationTracer:
+    """Runs windows of `tracemalloc`, one at a time, and keeps the result of the last.
+
+    The cost, measured on CPython 3.11 while a window is open: code that does nothing but make
+    Python objects runs 7 to 16 times as long (lists of dicts 7, JSON encoding 12, a loop over
+    large integers 16), code inside a C library no longer, and each live block takes some 50 bytes
+    more. Ending a window takes some 2.5 µs a live block. Outside of a window it costs nothing.
+
+    Where the program traces allocations itself, its trace is used and left running; the window
+    then shows all that was traced since the program began to.
+
+    Args:
+        clock: times the window.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._began_ns: int | None = None
+        self._began_wall_ns = 0
+        self._ends_ns = 0
+        self._ours = False
+        self._last: AllocationWindow | None = None
+
+    def open(self, seconds: float) -> bool:
+        """Begin a window; it ends at the first `close_if_due` after `seconds`.
+
+        Args:
+            seconds: how long, from 0.1 to 60.
+
+        Returns:
+            False when a window is open already; it then goes on as it was.
+
+        Raises:
+            ValueError: for another length.
+        """
+        if not 0.1 <= seconds <= MAX_SECONDS:
+            raise ValueError(
+                f"an allocation window of {seconds} s is not possible: "
+                f"give 0.1 to {MAX_SECONDS:.0f} seconds, since every allocation is slower meanwhile"
+            )
+        with self._lock:
+            if self._began_ns is not None:
+                return False
+            self._ours = not tracemalloc.is_tracing()
+            if self._ours:
+                tracemalloc.start(1)
+            self._began_wall_ns = self._clock.time_ns()
+            self._began_ns = self._clock.monotonic_ns()
+            self._ends_ns = self._began_ns + round(seconds * 1e9)
+            return True
+
+    def close_if_due(self) -> None:
+        """End the window when its time is over, or its cost too high; else do nothing."""
+        with self._lock:
+            if self._began_ns is None:
+                return
+            due = self._clock.monotonic_ns() >= self._ends_ns
+            if due or tracemalloc.get_tracemalloc_memory() > _MAX_OVERHEAD:
+                self._close(self._began_ns)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a window is open."""
+        return self._began_ns is not None
+
+    def stop(self) -> None:
+        """End an open window at once, without a result."""
+        with self._lock:
+            if self._began_ns is not None:
+                self._began_ns = None
+                if self._ours:
+                    tracemalloc.stop()
+
+    def restart_after_fork(self) -> None:
+        """End a window that the parent had open: the child pays for none it did not ask for."""
+        self._lock = threading.RLock()
+        self._last = None
+        self.stop()
+
+    def last(self) -> AllocationWindow | None:
+        """Return the result of the last window, or `None` before the first."""
+        return self._last
+
+    def _close(self, began_ns: int) -> None:
+        self._began_ns = None
+        duration = (self._clock.monotonic_ns() - began_ns) / 1e9
+        try:
+            traced = tracemalloc.get_traced_memory()[0]
+            overhead = tracemalloc.get_tracemalloc_memory()
+            snapshot = tracemalloc.take_snapshot()
+        except RuntimeError as error:  # the program stopped the tracing in between
+            report_internal_error("the allocation window", error)
+            return
+        finally:
+            if self._ours:
+                tracemalloc.stop()
+        self._last = AllocationWindow(
+            started_at=iso_time(self._began_wall_ns),
+            duration_seconds=duration,
+            traced_mb=traced / _MB,
+            overhead_mb=overhead / _MB,
+            packages=_by_package(snapshot),
+        )
+
+
+def _by_package(snapshot: tracemalloc.Snapshot) -> list[PackageMemory]:
+    modules = _modules_by_file()
+    sums: dict[str, list[int]] = {}
+    for statistic in snapshot.statistics("filename"):
+        package = _package(statistic.traceback[0].filename, modules)
+        row = sums.setdefault(package, [0, 0])
+        row[0] += statistic.size
+        row[1] += statistic.count
+    largest = sorted(sums.items(), key=lambda item: -item[1][0])[:_MAX_PACKAGES]
+    return [PackageMemory(name, size / _MB, count) for name, (size, count) in largest]
+
+
+def _modules_by_file() -> dict[str, str]:
+    files: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        # the program may put any object among its modules
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if isinstance(file, str):
+            files.setdefault(file, name)
+    return files
+
+
+def _package(filename: str, modules: dict[str, str]) -> str:
+    """Return the module of a program's own file, or the package of an installed one."""
+    name = modules.get(filename)
+    if filename.startswith(_INSTALLED):
+        folder = next(folder for folder in _INSTALLED if filename.startswith(folder))
+        return filename[len(folder) :].partition(os.sep)[0].removesuffix(".py")
+    if filename.startswith((*_STANDARD, "<frozen")):
+        return "python"
+    return name or filename
+
+
+def _folders(*names: str) -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple(dict.fromkeys(os.path.join(paths[name], "") for name in names))
+
+
+_INSTALLED = _folders("purelib", "platlib")
+_STANDARD = _folders("stdlib", "platstdlib")

@@ -1,0 +1,151 @@
+"""Notes what sampled runs of operations change in the process's memory, when asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from random import random
+from weakref import WeakSet
+
+from otel_studio.guard import report_internal_error
+from otel_studio.resources.host_files import HostFiles
+from otel_studio.resources.memory_records import OperationAllocations
+
+MAX_OPERATIONS = 1_000
+_OTHER = "__other__"
+
+
+@dataclasses.dataclass(slots=True, eq=False, weakref_slot=True)
+class AllocationToken:
+    """What `begin` saw; goes back to `end`."""
+
+    blocks: int
+    resident: int | None
+    overlapped: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class _Sums:
+    runs: int = 0
+    overlapped: int = 0
+    allocations: int = 0
+    deallocations: int = 0
+    resident: int = 0
+    largest: int | None = None
+
+
+class OperationAllocationSampler:
+    """Compares the process before and after one run in so many.
+
+    The figures are of the whole process: what other threads did meanwhile is in them, so
+    they mean something for long runs, or where few run at once. Runs that another sampled
+    run overlaps are left out and counted. A sampled run costs some 0.1 ms, more in a large
+    heap (the interpreter counts its blocks arena by arena); any other 0.14 µs.
+
+    Args:
+        every: on average one run in so many is sampled, drawn by chance.
+        page_bytes: the size of a page.
+        files: where `/proc` is.
+
+    Example:
+        >>> sampler = OperationAllocationSampler(every=1)
+        >>> token = sampler.begin()
+        >>> sampler.end(token, "cache-service", "clear_all")
+        >>> sampler.records()[0].sampled_runs
+        1
+    """
+
+    def __init__(self, every: int, page_bytes: int = 4096, files: HostFiles | None = None) -> None:
+        if every < 1:
+            raise ValueError(f"cannot sample one run in {every}: give 1 or more")
+        self.every = every
+        self._page = page_bytes
+        self._files = files or HostFiles()
+        self._lock = threading.RLock()
+        # An operation that is dropped never ends: its token leaves by itself.
+        self._open: WeakSet[AllocationToken] = WeakSet()
+        self._sums: dict[tuple[str, str], _Sums] = {}
+
+    def begin(self) -> AllocationToken | None:
+        """Return what `end` needs for a sampled run, `None` for any other."""
+        if random() * self.every >= 1:
+            return None
+        try:
+            token = AllocationToken(0, None)
+            with self._lock:
+                if self._open:
+                    token.overlapped = True
+                    for other in self._open:
+                        other.overlapped = True
+                self._open.add(token)
+            token.resident = self._resident()
+            token.blocks = sys.getallocatedblocks()
+            return token
+        except Exception as error:
+            report_internal_error("the sampling of allocations", error)
+            return None
+
+    def end(self, token: AllocationToken | None, service: str, operation: str) -> None:
+        """Note a run that ended.
+
+        Args:
+            token: what `begin` returned for the run; `None` does nothing.
+            service: the service's name.
+            operation: the operation's name.
+        """
+        if token is None:
+            return
+        try:
+            blocks = sys.getallocatedblocks() - token.blocks
+            resident = self._resident()
+            with self._lock:
+                self._open.discard(token)
+                sums = self._sums_of(service, operation)
+                if token.overlapped:
+                    sums.overlapped += 1
+                    return
+                sums.runs += 1
+                sums.allocations += max(blocks, 0)
+                sums.deallocations += max(-blocks, 0)
+                if resident is not None and token.resident is not None:
+                    change = resident - token.resident
+                    sums.resident += change
+                    sums.largest = change if sums.largest is None else max(sums.largest, change)
+        except Exception as error:
+            report_internal_error("the sampling of allocations", error)
+
+    def records(self) -> list[OperationAllocations]:
+        """Return what was noted, the operation with the largest change of memory first."""
+        with self._lock:
+            rows = [(key, dataclasses.replace(sums)) for key, sums in self._sums.items()]
+        rows.sort(key=lambda row: -row[1].resident)
+        return [
+            OperationAllocations(
+                service=service,
+                operation=operation,
+                sampled_runs=sums.runs,
+                overlapped_runs=sums.overlapped,
+                allocations=sums.allocations if sums.runs else None,
+                deallocations=sums.deallocations if sums.runs else None,
+                total_resident_change_mb=None if sums.largest is None else sums.resident / 1e6,
+                largest_resident_change_mb=None if sums.largest is None else sums.largest / 1e6,
+            )
+            for (service, operation), sums in rows
+        ]
+
+    def restart_after_fork(self) -> None:
+        """Begin from nothing in a child."""
+        self._lock = threading.RLock()
+        self._open = WeakSet()
+        self._sums = {}
+
+    def _sums_of(self, service: str, operation: str) -> _Sums:
+        key = (service, operation)
+        if key not in self._sums and len(self._sums) >= MAX_OPERATIONS:
+            key = (_OTHER, _OTHER)
+        return self._sums.setdefault(key, _Sums())
+
+    def _resident(self) -> int | None:
+        pages = (self._files.text("/proc/self/statm") or "").split()
+        return int(pages[1]) * self._page if len(pages) > 1 else None
