@@ -10,14 +10,14 @@ import inspect
 import sys
 import threading
 from fnmatch import fnmatchcase
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from otel_studio.guard import guarded, report_internal_error, warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
 
 _PLACE = "tracking a module at import"
 #: Packages whose own functions are never tracked, whatever a pattern such as "*" says.
@@ -98,13 +98,13 @@ class _TrackingFinder:
                 return spec
         return None
 
+    @guarded(_PLACE, default=None)
     def track(self, module: Any, patterns: Iterable[str] | None = None) -> None:
         """Track what the patterns (all that are installed, unless given) name in a module."""
-        name = getattr(module, "__name__", None)
-        if not isinstance(name, str):  # sys.modules may hold anything
+        if not isinstance(module, ModuleType):  # sys.modules may hold anything
             return
         for pattern in self._patterns if patterns is None else patterns:
-            if _is_module(name, pattern):
+            if _is_module(module.__name__, pattern):
                 _track_names(module, pattern.partition(":")[2])
 
 
@@ -137,21 +137,16 @@ def _is_module(name: str, pattern: str) -> bool:
     return matches and name.partition(".")[0] not in _LEFT_ALONE
 
 
-@guarded(_PLACE, default=None)
 def _track_names(module: ModuleType, name_pattern: str) -> None:
     """Track the functions and classes defined in a module whose names match (all, for "")."""
-    from otel_studio.operations import instrument, track
-
     found = False
-    for name, value in _defined_in(module):
-        if name_pattern and not fnmatchcase(name, name_pattern):
+    for name, value in list(vars(module).items()):
+        if name.startswith("_") or (name_pattern and not fnmatchcase(name, name_pattern)):
             continue
-        found = True
         try:
-            if inspect.isclass(value):
-                instrument(value, service=module.__name__)
-            else:
-                setattr(module, name, track(service=module.__name__)(value))
+            if _is_defined_in(module, value):
+                found = True
+                _track_value(module, name, value)
         except Exception as error:
             report_internal_error(f"{_PLACE} ({module.__name__}:{name})", error)
     if name_pattern and not found:
@@ -164,15 +159,26 @@ def _track_names(module: ModuleType, name_pattern: str) -> None:
         )
 
 
-def _defined_in(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Yield the public functions and classes that the module's own code defines."""
-    for name, value in list(vars(module).items()):
-        if name.startswith("_") or not (inspect.isfunction(value) or inspect.isclass(value)):
-            continue
-        if inspect.isclass(value) and issubclass(value, BaseException):
-            continue
-        if value.__module__ == module.__name__:
-            yield name, value
+def _is_defined_in(module: ModuleType, value: Any) -> bool:
+    """Say whether a value is a function or class of the module's own, and no exception."""
+    if isinstance(value, type):
+        if issubclass(value, BaseException):
+            return False
+    elif not inspect.isfunction(value):
+        return False
+    return bool(value.__module__ == module.__name__)
+
+
+def _track_value(module: ModuleType, name: str, value: Any) -> None:
+    from otel_studio.instrumenting import _MARK
+    from otel_studio.operations import instrument, track
+
+    if isinstance(value, type):
+        instrument(value, service=module.__name__)
+    elif not hasattr(value, _MARK):
+        tracked = track(service=module.__name__)(value)
+        setattr(tracked, _MARK, True)
+        setattr(module, name, tracked)
 
 
 _finder = _TrackingFinder()
