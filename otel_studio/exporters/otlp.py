@@ -1,0 +1,102 @@
+"""Builds the OTLP exporters by protocol.
+
+Transport (retry, headers, compression, TLS, timeouts) is that of OpenTelemetry's exporters,
+which read the `OTEL_EXPORTER_OTLP_*` variables themselves; spans are encoded by `SpanEncoder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_studio.exporters import _otel_private
+from otel_studio.exporters.otlp_encoding import SpanEncoder
+from otel_studio.guard import warn_once
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs.export import LogRecordExporter
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+_PACKAGES: Final = {
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http",
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc",
+}
+_WITH_ENCODER: Final[dict[str, Callable[..., SpanExporter]]] = {
+    "http/protobuf": _otel_private.http_span_exporter,
+    "grpc": _otel_private.grpc_span_exporter,
+}
+
+
+def build_span_exporter(protocol: str, encoder: SpanEncoder | None = None) -> SpanExporter:
+    """Return an OTLP exporter for spans of any provider.
+
+    Args:
+        protocol: "http/protobuf" or "grpc".
+        encoder: counts what it leaves out; a new one where none is given.
+
+    Raises:
+        ValueError: if the protocol is none of the two.
+        ImportError: if the extra `otlp` is not installed.
+
+    Example:
+        >>> exporter = build_span_exporter("http/protobuf")
+        >>> exporter.shutdown()
+    """
+    base = _exporter_class(protocol, "trace_exporter", "OTLPSpanExporter")
+    try:
+        return _WITH_ENCODER[protocol](base, (encoder or SpanEncoder()).encode)
+    except _otel_private.MovedError as error:
+        warn_once(
+            "otlp",
+            protocol,
+            "spans are encoded by OpenTelemetry's own exporter, at about ten times the cost, "
+            "because of a release this version of OTel Studio does not know: %s",
+            error,
+        )
+        exporter: SpanExporter = base()
+        return exporter
+
+
+def build_metric_exporter(protocol: str) -> MetricExporter:
+    """Return OpenTelemetry's OTLP exporter for metrics.
+
+    Args:
+        protocol: "http/protobuf" or "grpc".
+
+    Raises:
+        ValueError: if the protocol is none of the two.
+        ImportError: if the extra `otlp` is not installed.
+    """
+    exporter: MetricExporter = _exporter_class(protocol, "metric_exporter", "OTLPMetricExporter")()
+    return exporter
+
+
+def build_log_exporter(protocol: str) -> LogRecordExporter:
+    """Return OpenTelemetry's OTLP exporter for log records.
+
+    Args:
+        protocol: "http/protobuf" or "grpc".
+
+    Raises:
+        ValueError: if the protocol is none of the two.
+        ImportError: if the extra `otlp` is not installed.
+    """
+    exporter: LogRecordExporter = _exporter_class(protocol, "_log_exporter", "OTLPLogExporter")()
+    return exporter
+
+
+def _exporter_class(protocol: str, module: str, name: str) -> Any:
+    package = _PACKAGES.get(protocol)
+    if package is None:
+        raise ValueError(
+            f"{protocol!r} is no protocol of OTLP here: use {' or '.join(map(repr, _PACKAGES))}"
+        )
+    try:
+        return getattr(import_module(f"{package}.{module}"), name)
+    except ImportError as error:
+        raise ImportError(
+            f"exporting over OTLP ({protocol}) needs a package that is not installed "
+            f"({error.name}): run pip install 'otel-studio[otlp]'"
+        ) from error
