@@ -1,0 +1,78 @@
+"""OTel Studio: tells what a Python service is doing, from inside it, on OpenTelemetry's API.
+
+Importing it loads no SDK: each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_studio import api
+    from otel_studio.config import ConfigurationError
+    from otel_studio.operations import (
+        Operation,
+        Service,
+        Tracker,
+        current_operation,
+        instrument,
+        service,
+        track,
+    )
+    from otel_studio.studio import NotConfigured, Studio, configure, shutdown
+    from otel_studio.testing.isolation import Isolated, isolated
+    from otel_studio.version import __version__
+
+__all__ = [
+    "ConfigurationError",
+    "Isolated",
+    "NotConfigured",
+    "Operation",
+    "Service",
+    "Studio",
+    "Tracker",
+    "__version__",
+    "api",
+    "configure",
+    "current_operation",
+    "instrument",
+    "isolated",
+    "service",
+    "shutdown",
+    "track",
+]
+
+_HOMES = {
+    "ConfigurationError": "config",
+    "Isolated": "testing.isolation",
+    "NotConfigured": "studio",
+    "Operation": "operations",
+    "Service": "operations",
+    "Studio": "studio",
+    "Tracker": "operations",
+    "__version__": "version",
+    "configure": "studio",
+    "current_operation": "operations",
+    "instrument": "operations",
+    "isolated": "testing.isolation",
+    "service": "operations",
+    "shutdown": "studio",
+    "track": "operations",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "api":
+        return import_module("otel_studio.api")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'otel_studio' has no attribute {name!r}")
+    value = getattr(import_module(f"otel_studio.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

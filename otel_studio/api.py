@@ -1,0 +1,162 @@
+"""The local registry API: one function per query, each returning plain frozen records.
+
+Durations are float milliseconds, rates 0 to 1, times ISO 8601 in UTC. Every query folds what
+has ended first: its answer is exact at the moment of the call.
+"""
+
+from __future__ import annotations
+
+from otel_studio.registry import formats, queries
+from otel_studio.registry.queries import ServiceNotFound
+from otel_studio.registry.records import (
+    ActiveCount,
+    ActiveOperation,
+    ErrorStatistics,
+    LatencyBucket,
+    Run,
+    ServiceSummary,
+    SlowOperation,
+)
+from otel_studio.studio import NotConfigured, current
+
+__all__ = [
+    "NotConfigured",
+    "ServiceNotFound",
+    "export_metrics",
+    "export_metrics_prometheus",
+    "get_active_operations",
+    "get_active_operations_count",
+    "get_all_metrics",
+    "get_error_statistics",
+    "get_latency_buckets",
+    "get_recent_operations",
+    "get_service_metrics",
+    "get_slow_operations",
+    "reset_service_metrics",
+]
+
+
+def get_all_metrics() -> list[ServiceSummary]:
+    """Return every service with its operations, by name.
+
+    Raises:
+        NotConfigured: before `configure()`; so do all the others.
+
+    Example:
+        >>> import otel_studio
+        >>> with otel_studio.isolated():
+        ...     otel_studio.service("cache-service").record_operation("get", duration=0.012)
+        ...     get_all_metrics()[0].operation_metrics["get"].avg_duration_ms
+        12.0
+    """
+    return queries.summaries(current().registry)
+
+
+def get_service_metrics(service_name: str) -> ServiceSummary | None:
+    """Return one service with its operations, `None` for an unknown name.
+
+    Args:
+        service_name: as `get_all_metrics` names it.
+    """
+    found = queries.summaries(current().registry, service_name)
+    return found[0] if found else None
+
+
+def export_metrics(format: str = "json") -> str:
+    """Return all metrics as text.
+
+    Args:
+        format: `json`, `csv` (one line per operation) or `prometheus`.
+
+    Raises:
+        ValueError: for any other format.
+    """
+    if format == "prometheus":
+        return export_metrics_prometheus()
+    if format == "json":
+        return formats.as_json(get_all_metrics())
+    if format == "csv":
+        return formats.as_csv(get_all_metrics())
+    raise ValueError(f"format is {format!r}: give one of json, csv, prometheus")
+
+
+def export_metrics_prometheus() -> str:
+    """Return all metrics in Prometheus' text format, as `/metrics` answers it.
+
+    Raises:
+        ImportError: if the extra `prometheus` is not installed.
+    """
+    return current().prometheus_text()
+
+
+def reset_service_metrics(service_name: str) -> None:
+    """Clear a service's statistics; operations that run now are counted when they end.
+
+    Args:
+        service_name: as `get_all_metrics` names it.
+
+    Raises:
+        ServiceNotFound: for an unknown name.
+    """
+    queries.reset(current().registry, service_name)
+
+
+def get_active_operations_count() -> ActiveCount:
+    """Return how many operations run now, in all and by service."""
+    return queries.active_count(current().registry)
+
+
+def get_active_operations() -> list[ActiveOperation]:
+    """Return each operation that runs now, longest running first, with its current stack."""
+    return queries.active_operations(current().registry)
+
+
+def get_recent_operations(
+    service: str | None = None,
+    operation: str | None = None,
+    outcome: str | None = None,
+    limit: int = 100,
+) -> list[Run]:
+    """Return the last runs, newest first.
+
+    Args:
+        service: only this service's.
+        operation: only this operation's.
+        outcome: only `ok`, `error` or `cancelled`.
+        limit: how many at most. The setting `recent_runs_per_operation` bounds what is kept.
+
+    Raises:
+        ValueError: for an outcome or a limit that is none.
+    """
+    return queries.recent(current().registry, service, operation, outcome, limit)
+
+
+def get_error_statistics() -> ErrorStatistics:
+    """Return failures by service, with groups of one exception type at one place each."""
+    return queries.error_statistics(current().registry)
+
+
+def get_slow_operations(limit: int = 10, by: str = "avg") -> list[SlowOperation]:
+    """Return the slowest operations, each with its slowest runs and where their time went.
+
+    Args:
+        limit: how many operations at most.
+        by: `avg`, `max`, `p95`, `p99` or `total`.
+
+    Raises:
+        ValueError: for another order, or a limit below 1.
+    """
+    return queries.slow_operations(current().registry, limit, by)
+
+
+def get_latency_buckets(service: str, operation: str) -> list[LatencyBucket]:
+    """Return an operation's histogram with the latest run of every latency bucket.
+
+    Args:
+        service: the operation's service.
+        operation: its name.
+
+    Raises:
+        ServiceNotFound: if the operation has not run in that service.
+    """
+    return queries.latency_buckets(current().registry, service, operation)

@@ -1,0 +1,1 @@
+"""The registry: every span folded into exact statistics per service and operation."""

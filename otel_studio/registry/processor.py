@@ -1,0 +1,188 @@
+"""Feeds the registry from somebody else's TracerProvider, as an ordinary SpanProcessor."""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+from otel_studio.clock import Clock
+from otel_studio.guard import report_internal_error
+from otel_studio.ports import OUTCOME_ATTRIBUTE, RECORDED_ATTRIBUTE
+from otel_studio.registry.registry import Registry
+from otel_studio.tracing.active import running_task
+from otel_studio.tracing.buffer import EndedSpans
+from otel_studio.tracing.span import (
+    OUTCOME_ABANDONED,
+    OUTCOME_CANCELLED,
+    OUTCOME_UNSET,
+)
+
+#: Running spans remembered; past it, further ones are counted only when they end.
+_MAX_RUNNING = 100_000
+#: Between the SDK's reading of the wall clock and ours, at most; more means times of the caller's.
+_CLOCK_READ_NS = 1_000_000
+_OUTCOMES = {"cancelled": OUTCOME_CANCELLED, "abandoned": OUTCOME_ABANDONED}
+
+
+class _Scope:
+    """Stands for the tracer of a span that another provider made."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class ForeignRun:
+    """A span of another provider, in the form that the registry folds."""
+
+    __slots__ = (
+        "_attributes",
+        "_children",
+        "_end",
+        "_events",
+        "_failure",
+        "_flags",
+        "_name",
+        "_outcome",
+        "_parent_span",
+        "_records",
+        "_span_id",
+        "_start",
+        "_status_code",
+        "_status_description",
+        "_task",
+        "_thread",
+        "_trace_id",
+        "_tracer",
+        "_wall",
+        "end_time",
+        "start_time",
+    )
+
+    def __init__(self, span: Any, start: int, wall: int, parent: ForeignRun | None) -> None:
+        context = span.get_span_context()
+        scope = span.instrumentation_scope
+        self._tracer = _Scope(scope.name if scope is not None else "")
+        self._name: str = span.name
+        self._trace_id: int = context.trace_id
+        self._span_id: int = context.span_id
+        self._flags = int(context.trace_flags)
+        self._start = start
+        self._wall = wall
+        self._end = 0
+        self._parent_span = parent
+        self._children: Any = None
+        self._outcome = OUTCOME_UNSET
+        self._failure = None
+        self._records: Any = None
+        self._thread = get_ident()
+        self._task: Any = running_task()
+        self._attributes: Any = None
+        self._events: Any = ()
+        self._status_code: Any = None
+        self._status_description: str | None = None
+        self.start_time: int = span.start_time
+        self.end_time: int | None = None
+
+    def take_end(self, span: ReadableSpan, now: int, wall: int) -> None:
+        """Copy what the ended span says.
+
+        The duration is that of the monotonic clock, unless the span was given times of its
+        own: then it is the difference of these, and never negative.
+        """
+        self._name = span.name
+        self._attributes = dict(span.attributes or {})
+        self._events = span.events
+        self._status_code = span.status.status_code
+        self._status_description = span.status.description
+        self._outcome = _OUTCOMES.get(str(self._attributes.get(OUTCOME_ATTRIBUTE)), OUTCOME_UNSET)
+        self.end_time = span.end_time
+        self._task = None
+        measured = now - self._start
+        if RECORDED_ATTRIBUTE in self._attributes or self._has_own_times(span, wall):
+            measured = max((span.end_time or 0) - (span.start_time or 0), 0)
+        self._end = self._start + measured
+
+    def _has_own_times(self, span: ReadableSpan, wall: int) -> bool:
+        """Tell whether the caller gave start or end: they are not what the wall clock said."""
+        return (
+            abs(self.start_time - self._wall) > _CLOCK_READ_NS
+            or abs((span.end_time or 0) - wall) > _CLOCK_READ_NS
+        )
+
+
+class RegistrySpanProcessor(SpanProcessor):
+    """Folds every span of another provider into the registry.
+
+    Never raises; the work at a span's end is one append, the rest is folded elsewhere.
+
+    Args:
+        registry: where the spans are counted.
+        ended: the buffer that the registry folds from.
+        clock: the monotonic clock that durations are measured with.
+    """
+
+    def __init__(self, registry: Registry, ended: EndedSpans, clock: Clock) -> None:
+        self._ended = ended
+        self._now = clock.monotonic_ns
+        self._wall = clock.time_ns
+        self._running: dict[tuple[int, int], ForeignRun] = {}
+        self.attached = True
+        registry.active_sources.append(self.active)
+
+    def active(self) -> list[ForeignRun]:
+        """Return the runs that are going on."""
+        return list(self._running.values()) if self.attached else []
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """Note that a span began."""
+        if not self.attached or len(self._running) >= _MAX_RUNNING:
+            return
+        try:
+            parent = span.parent
+            run = ForeignRun(
+                span,
+                self._now(),
+                self._wall(),
+                None if parent is None else self._running.get((parent.trace_id, parent.span_id)),
+            )
+            self._running[run._trace_id, run._span_id] = run
+        except Exception as error:
+            report_internal_error("noting the start of a span", error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue an ended span for the registry."""
+        if not self.attached:
+            return
+        try:
+            context = span.get_span_context()
+            if context is None:
+                return
+            run = self._running.pop((context.trace_id, context.span_id), None)
+            now, wall = self._now(), self._wall()
+            if run is None:
+                stated = max((span.end_time or 0) - (span.start_time or 0), 0)
+                run = ForeignRun(span, now - stated, wall - stated, None)
+            run.take_end(span, now, wall)
+            self._ended.append(run)
+            if len(self._ended.spans) > self._ended.limit:
+                self._ended.relieve()
+        except Exception as error:
+            report_internal_error("folding an ended span", error)
+
+    def shutdown(self) -> None:
+        """Fold what waits, and take no further span."""
+        self._ended.fold()
+        self.attached = False
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Fold what waits."""
+        self._ended.fold()
+        return True
+
+    def forget_after_fork(self) -> None:
+        """Forget the parent process's running spans."""
+        self._running.clear()

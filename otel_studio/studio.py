@@ -1,0 +1,536 @@
+"""Studio: builds, owns and shuts down everything; the only place that knows all rooms."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Unpack
+
+from opentelemetry import trace as trace_api
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
+
+from otel_studio import guard, operations, otel_private, ports
+from otel_studio.clock import Clock, SystemClock
+from otel_studio.config import Settings, SettingsKeywords, load_settings
+from otel_studio.registry.processor import RegistrySpanProcessor
+from otel_studio.registry.registry import Limits, Registry
+from otel_studio.registry.statistics import Bounds
+from otel_studio.registry.ticker import FoldTicker
+from otel_studio.tracing.buffer import EndedSpans, Timebase
+from otel_studio.tracing.provider import StudioTracerProvider
+from otel_studio.tracing.sampling import RecordAll, build_sampler
+from otel_studio.version import __version__
+
+if TYPE_CHECKING:
+    from otel_studio.exporters.prometheus import PrometheusExporter
+    from otel_studio.metrics.producer import MetricProducer
+    from otel_studio.tracing.export import ExportQueue
+
+#: Services (instrumentation scopes) with statistics of their own.
+_MAX_SERVICES = 1_000
+
+
+class NotConfigured(RuntimeError):
+    """A query before `configure()`, or after `shutdown()`."""
+
+
+class Studio:
+    """One pipeline from operations to exporters, with a registry of its own.
+
+    `otel_studio.configure()` makes the process's default one; tests make others.
+
+    Args:
+        settings: every setting, resolved.
+        clock: wall and monotonic time.
+        id_generator: makes trace and span ids; random by default.
+        attach: use the providers that are set globally already, where they are the SDK's.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        id_generator: IdGenerator | None = None,
+        attach: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.resource = _resource(settings)
+        self.export_queues: list[ExportQueue] = []
+        self.prometheus: PrometheusExporter | None = None
+        self._producer: MetricProducer | None = None
+        self._span_processor: RegistrySpanProcessor | None = None
+        self._stopped = False
+        self._build_tracing(id_generator, attach)
+        self.registry = Registry(self._ended, self.clock, _limits(settings))
+        self._connect_registry()
+        self._build_span_exporters()
+        self._build_metrics(attach)
+        self._ticker = FoldTicker(self._ended, settings.fold_interval)
+        _live.add(self)
+
+    # Building
+
+    def _build_tracing(self, id_generator: IdGenerator | None, attach: bool) -> None:
+        settings = self.settings
+        existing = otel_private.global_tracer_provider() if attach else None
+        if (
+            existing is not None
+            and hasattr(existing, "add_span_processor")
+            and not isinstance(existing, StudioTracerProvider)
+        ):
+            self.owns_tracer_provider = False
+            self.tracer_provider: Any = existing
+            self._ended = EndedSpans(settings.registry_backlog, Timebase(self.clock))
+            return
+        self.owns_tracer_provider = True
+        sampler = settings.sampler
+        if not isinstance(sampler, Sampler):
+            sampler = build_sampler(sampler, settings.sampler_arg)
+        provider = StudioTracerProvider(
+            sampler=RecordAll(sampler),
+            resource=self.resource,
+            shutdown_on_exit=False,
+            id_generator=id_generator,
+            clock=self.clock,
+            backlog=settings.registry_backlog,
+        )
+        self.tracer_provider = provider
+        self._ended = provider.ended
+
+    def _connect_registry(self) -> None:
+        provider = self.tracer_provider
+        if self.owns_tracer_provider:
+            self.registry.active_sources.append(provider.active_spans)
+            return
+        self._span_processor = RegistrySpanProcessor(self.registry, self._ended, self.clock)
+        provider.add_span_processor(self._span_processor)
+        # Without this the registry would see only what is sampled: RECORD_ONLY spans are
+        # counted and, as the specification says, not exported.
+        for owner in (provider, *otel_private.tracers(provider)):
+            sampler = getattr(owner, "sampler", None)
+            if isinstance(sampler, Sampler) and not isinstance(sampler, RecordAll):
+                owner.sampler = RecordAll(sampler)
+
+    def _build_span_exporters(self) -> None:
+        settings = self.settings
+        if not self.owns_tracer_provider:
+            return  # its owner decides what leaves the process
+        for name in settings.traces_exporter:
+            exporter = _made("traces exporter", name, lambda n=name: self._span_exporter(n))
+            if exporter is not None:
+                self.add_span_exporter(exporter)
+
+    def _span_exporter(self, name: str) -> Any:
+        if name == "otlp":
+            from otel_studio.exporters.otlp import build_span_exporter
+
+            return build_span_exporter(self.settings.otlp_traces_protocol)
+        if name == "console":
+            from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+            return ConsoleSpanExporter()
+        return _entry_point("opentelemetry_traces_exporter", name)()
+
+    def add_span_exporter(self, exporter: Any) -> ExportQueue:
+        """Send sampled spans to one more exporter, through a queue of its own.
+
+        Args:
+            exporter: any OpenTelemetry span exporter.
+        """
+        from otel_studio.tracing.export import ExportQueue
+
+        queue = ExportQueue(
+            exporter,
+            limit=self.settings.export_queue_size,
+            batch_size=self.settings.export_batch_size,
+            interval=self.settings.export_interval,
+        )
+        self.export_queues.append(queue)
+        self._ended.add_consumer(queue)
+        return queue
+
+    def _build_metrics(self, attach: bool) -> None:
+        from opentelemetry.sdk.metrics import MeterProvider
+
+        from otel_studio.metrics.producer import MetricProducer
+
+        existing = otel_private.global_meter_provider() if attach else None
+        self._producer = MetricProducer(
+            self.registry,
+            self.clock,
+            self.settings.histogram_bounds,
+            lambda: self.resource,
+            __version__,
+        )
+        readers: list[Any] = []
+        if isinstance(existing, MeterProvider) and not getattr(existing, "_otel_studio", False):
+            self.owns_meter_provider = False
+            self.meter_provider: Any = existing
+            readers = otel_private.metric_readers(existing)
+        else:
+            self.owns_meter_provider = True
+            for name in self.settings.metrics_exporter:
+                reader = _made("metrics exporter", name, lambda n=name: self._metric_reader(n))
+                if reader is not None:
+                    readers.append(reader)
+            self.meter_provider = MeterProvider(
+                metric_readers=readers, resource=self.resource, shutdown_on_exit=False
+            )
+            self.meter_provider._otel_studio = True
+        for reader in readers:
+            self._producer.attach(reader)
+        self.meter = self.meter_provider.get_meter("otel_studio", __version__)
+
+    def _metric_reader(self, name: str) -> Any:
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+        settings = self.settings
+        if name == "prometheus":
+            from otel_studio.exporters.prometheus import PrometheusExporter
+
+            self.prometheus = PrometheusExporter()
+            self.prometheus.serve(settings.prometheus_host, settings.prometheus_port)
+            return self.prometheus.reader
+        if name == "otlp":
+            from otel_studio.exporters.otlp import build_metric_exporter
+
+            exporter: Any = build_metric_exporter(settings.otlp_metrics_protocol)
+        elif name == "console":
+            from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+
+            exporter = ConsoleMetricExporter()
+        else:
+            exporter = _entry_point("opentelemetry_metrics_exporter", name)()
+        self._metric_exporters.append(exporter)
+        return PeriodicExportingMetricReader(
+            exporter, export_interval_millis=settings.metric_export_interval * 1000
+        )
+
+    @property
+    def _metric_exporters(self) -> list[Any]:
+        return self.__dict__.setdefault("_metric_exporters_made", [])
+
+    # Use
+
+    def prometheus_text(self) -> str:
+        """Return every metric in Prometheus' text format, as `/metrics` answers it.
+
+        Raises:
+            ImportError: if the extra `prometheus` is not installed.
+        """
+        if self.prometheus is None:
+            from otel_studio.exporters.prometheus import PrometheusExporter
+
+            exporter = PrometheusExporter()
+            self.meter_provider.add_metric_reader(exporter.reader)
+            assert self._producer is not None
+            self._producer.attach(exporter.reader)
+            self.prometheus = exporter
+        return self.prometheus.text()
+
+    def start(self) -> None:
+        """Start the thread that folds; nothing else runs by itself."""
+        self._ticker.start()
+
+    def force_flush(self, timeout: float = 5.0) -> bool:
+        """Fold and send everything that has ended.
+
+        Args:
+            timeout: seconds until this returns, at most.
+
+        Returns:
+            whether everything was sent in time.
+        """
+        from otel_studio.exporters.shutdown import end_within
+
+        self._ended.fold()
+        deadline = time.monotonic() + timeout
+        done = True
+        tasks = {}
+        if self.owns_meter_provider:
+            tasks["metrics"] = lambda: self.meter_provider.force_flush(timeout * 1000)
+        done = end_within(timeout, tasks, []) if tasks else True
+        for queue in self.export_queues:
+            left = max(deadline - time.monotonic(), 0)
+            done = queue.force_flush(left * 1000) and done
+        return done
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Send what is left and stop everything of ours.
+
+        Args:
+            timeout: seconds until this returns, at most; by default the setting
+                `shutdown_timeout`. A dead Collector takes no longer.
+
+        Returns:
+            whether everything was sent in time.
+        """
+        if self._stopped:
+            return True
+        self._stopped = True
+        _live.discard(self)
+        timeout = self.settings.shutdown_timeout if timeout is None else timeout
+        from otel_studio.exporters.shutdown import end_within
+
+        self._ticker.stop()
+        self._ended.fold()
+        tasks: dict[str, Any] = {
+            f"export queue {number}": lambda q=queue: q.shutdown(timeout)
+            for number, queue in enumerate(self.export_queues)
+        }
+        exporters = [queue.exporter for queue in self.export_queues]
+        if self.owns_meter_provider:
+            tasks["metrics"] = lambda: self.meter_provider.shutdown(timeout * 1000)
+            exporters += self._metric_exporters
+        done = end_within(timeout, tasks, exporters)
+        if self._span_processor is not None:
+            self._span_processor.shutdown()
+        if self._producer is not None and not self.owns_meter_provider:
+            self._producer.detach()
+        if self.prometheus is not None:
+            self.prometheus.close()
+        return done
+
+    # Fork
+
+    def before_fork(self) -> None:
+        """Let a collection in progress end, so that the child does not inherit its lock."""
+        if self._producer is not None:
+            self._producer.hold()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._producer is not None:
+            self._producer.release()
+
+    def after_fork_in_child(self) -> None:
+        """Start from zero, with live threads and an identity of the child's own."""
+        if self._producer is not None:
+            self._producer.release()
+        instance = self.settings.resource_attributes.get("service.instance.id")
+        if self.owns_tracer_provider:
+            self.tracer_provider.forget_after_fork()
+            if instance is not None:
+                # The SDK gives the child an id of its own, over one that the user chose.
+                self.tracer_provider._update_resource(Resource({"service.instance.id": instance}))
+            self.resource = self.tracer_provider.resource
+        else:
+            self._ended.forget_after_fork()
+            if self._span_processor is not None:
+                self._span_processor.forget_after_fork()
+        self.registry.forget_after_fork()
+        for queue in self.export_queues:
+            queue.forget_after_fork()
+        if self.prometheus is not None:
+            self.prometheus.forget_after_fork()
+        if self._producer is not None:
+            self._producer.renew_after_fork()
+        self._ticker.restart_after_fork()
+
+
+def _resource(settings: Settings) -> Resource:
+    return Resource.create({**settings.resource_attributes, "service.name": settings.service_name})
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        operations_per_service=settings.max_operations_per_service,
+        services=_MAX_SERVICES,
+        error_groups=settings.error_groups_per_service,
+        trace_ids=settings.trace_ids_per_error_group,
+        bounds=Bounds(
+            buckets_ns=tuple(round(bound * 1e9) for bound in settings.histogram_bounds),
+            recent_runs=settings.recent_runs_per_operation,
+            slow_samples=settings.slow_samples_per_operation,
+        ),
+    )
+
+
+def _made(what: str, name: str, make: Any) -> Any:
+    """Make a part that was asked for by name; one that cannot be made is said and left out."""
+    try:
+        return make()
+    except Exception as error:
+        guard.warn_once(
+            "configuration", f"{what} {name}", "the %s %r is left out: %s", what, name, error
+        )
+        return None
+
+
+def _entry_point(group: str, name: str) -> Any:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=group, name=name):
+        return entry.load()
+    raise LookupError(f"no installed package offers {name!r} under {group}")
+
+
+# The default Studio
+
+
+_live: weakref.WeakSet[Studio] = weakref.WeakSet()
+_lock = threading.RLock()
+_default: Studio | None = None
+_override: list[Studio] = []
+
+
+def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
+    """Start OTel Studio in this process; nothing leaves it unless an exporter is asked for.
+
+    A second call with the same settings does nothing; with others it says what differs and
+    changes nothing. Where OpenTelemetry providers are set already (by the program or by
+    `opentelemetry-instrument`), it attaches to them.
+
+    Args:
+        **keywords: settings by name; what is not given comes from the environment
+            (`OTEL_*`, `OTEL_STUDIO_*`), `[tool.otel_studio]` in pyproject.toml, or the default.
+
+    Returns:
+        the Studio, whose parts (registry, providers) can be used directly.
+
+    Raises:
+        ConfigurationError: for a keyword that is no setting, or a value it cannot take.
+
+    Example:
+        >>> import otel_studio
+        >>> _ = otel_studio.configure(service_name="media-backend")
+    """
+    global _default
+    settings = load_settings(**keywords)
+    with _lock:
+        if _default is not None:
+            differing = _default.settings.differences(settings)
+            if differing:
+                guard.logger.warning(
+                    "otel_studio.configure() was called again with other settings, and the first "
+                    "ones stay: %s. Call otel_studio.shutdown() first to change them.",
+                    "; ".join(differing),
+                )
+            return _default
+        studio = Studio(settings, attach=True)
+        _install(studio)
+        _default = studio
+        studio.start()
+        if not _registered:
+            _register_at_exit_and_fork()
+    if settings.instrument:
+        from otel_studio import autotrack
+
+        autotrack.install(settings.instrument)
+    return studio
+
+
+def _install(studio: Studio) -> None:
+    """Make a Studio's providers the ones that operations and OpenTelemetry's API use."""
+    if studio.settings.sdk_disabled:
+        ports.use_tracer_provider(trace_api.NoOpTracerProvider())
+        return
+    if studio.owns_tracer_provider:
+        otel_private.replace_global_tracer_provider(studio.tracer_provider)
+    if studio.owns_meter_provider:
+        otel_private.replace_global_meter_provider(studio.meter_provider)
+    ports.use_tracer_provider(studio.tracer_provider)
+    with studio.registry.reading():
+        for name in operations.declared_services():
+            studio.registry.service(name)
+
+
+def _declare_service(name: str) -> None:
+    studio = _override[-1] if _override else _default
+    if studio is not None and name not in studio.registry.services:
+        with studio.registry.reading():
+            studio.registry.service(name)
+
+
+operations.service_listeners.append(_declare_service)
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Flush and stop; at most 5 seconds, with every backend down.
+
+    Args:
+        timeout: seconds until this returns; by default the setting `shutdown_timeout`.
+
+    Returns:
+        whether everything was sent in time. Without a `configure()` before it: `True`.
+    """
+    global _default
+    with _lock:
+        studio, _default = _default, None
+    if studio is None:
+        return True
+    if studio.settings.instrument:
+        from otel_studio import autotrack
+
+        autotrack.uninstall()
+    done = studio.shutdown(timeout)
+    ports.use_tracer_provider(None)
+    return done
+
+
+def current() -> Studio:
+    """Return the Studio that queries read: the innermost isolated one, else the default.
+
+    Raises:
+        NotConfigured: if there is none.
+    """
+    studio = _override[-1] if _override else _default
+    if studio is None:
+        raise NotConfigured(
+            "OTel Studio is not running: call otel_studio.configure() once at the start of the program"
+        )
+    return studio
+
+
+@contextmanager
+def overriding(studio: Studio) -> Iterator[Studio]:
+    """Make a Studio the current one inside the block, for operations, queries and OpenTelemetry."""
+    tracers, meters = otel_private.global_tracer_provider(), otel_private.global_meter_provider()
+    before = ports.tracer_provider_in_use()
+    _override.append(studio)
+    otel_private.replace_global_tracer_provider(studio.tracer_provider)
+    otel_private.replace_global_meter_provider(studio.meter_provider)
+    ports.use_tracer_provider(studio.tracer_provider)
+    try:
+        yield studio
+    finally:
+        _override.remove(studio)
+        otel_private.replace_global_tracer_provider(tracers)
+        otel_private.replace_global_meter_provider(meters)
+        ports.use_tracer_provider(before)
+        studio.shutdown()
+
+
+# The interpreter's exit, and fork
+
+
+_registered = False
+
+
+def _register_at_exit_and_fork() -> None:
+    global _registered
+    _registered = True
+    atexit.register(shutdown)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lambda: _each("before_fork"),
+            after_in_parent=lambda: _each("after_fork_in_parent"),
+            after_in_child=lambda: _each("after_fork_in_child"),
+        )
+
+
+def _each(method: str) -> None:
+    for studio in list(_live):
+        try:
+            getattr(studio, method)()
+        except Exception as error:
+            guard.report_internal_error(f"{method} of OTel Studio", error)

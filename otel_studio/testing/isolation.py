@@ -1,0 +1,214 @@
+"""A Studio of its own for a test: own providers and registry, nothing shared, nothing sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import format_trace_id
+
+from otel_studio import studio as studio_module
+from otel_studio.clock import Clock
+from otel_studio.config import load_settings
+from otel_studio.registry import queries
+from otel_studio.registry.records import OperationMetrics, Run
+from otel_studio.studio import Studio
+
+
+class IncrementalIds(IdGenerator):
+    """Trace and span ids 1, 2, 3, ... so that a test can write them down."""
+
+    def __init__(self) -> None:
+        self._trace = 0
+        self._span = 0
+
+    def generate_trace_id(self) -> int:
+        """Return the next trace id."""
+        self._trace += 1
+        return self._trace
+
+    def generate_span_id(self) -> int:
+        """Return the next span id."""
+        self._span += 1
+        return self._span
+
+
+class SpanList:
+    """Keeps every ended span, in the order of their ends."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def consume(self, spans: Any) -> None:
+        """Take a batch of ended spans."""
+        self.spans.extend(spans)
+
+
+class Isolated:
+    """What a test sees of its isolated Studio.
+
+    Attributes:
+        studio: the Studio itself.
+        registry: its registry.
+        clock: its clock; a `ManualClock` moves with `clock.advance(seconds)`.
+        tracer_provider: its TracerProvider, for instrumentations that take one.
+        meter_provider: its MeterProvider.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.registry = studio.registry
+        self.clock = studio.clock
+        self.tracer_provider = studio.tracer_provider
+        self.meter_provider = studio.meter_provider
+        self._spans = SpanList()
+        studio.tracer_provider.add_span_processor(self._spans)
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """Every span that ended, sampled or not, in the order of their ends."""
+        self.tracer_provider.ended.fold()
+        return list(self._spans.spans)
+
+    def runs(self, service: str | None = None, operation: str | None = None) -> list[Run]:
+        """Return the last runs, newest first."""
+        return queries.recent(self.registry, service, operation)
+
+    def operation(self, service: str, operation: str) -> OperationMetrics:
+        """Return one operation's statistics.
+
+        Raises:
+            AssertionError: if it has not run; the message lists what has.
+        """
+        found = queries.summaries(self.registry, service)
+        metrics = found[0].operation_metrics.get(operation) if found else None
+        if metrics is None:
+            ran = [
+                f"{summary.service_name}/{name}"
+                for summary in queries.summaries(self.registry)
+                for name in summary.operation_metrics
+            ]
+            raise AssertionError(
+                f"{service}/{operation} has not run; these have: {', '.join(ran) or 'none'}"
+            )
+        return metrics
+
+    def assert_operation(
+        self,
+        service: str,
+        operation: str,
+        *,
+        count: int | None = None,
+        errors: int | None = None,
+        cancelled: int | None = None,
+        abandoned: int | None = None,
+        active: int | None = None,
+        outcome: str | None = None,
+        attributes: dict[str, Any] | None = None,
+        parent: str | None = None,
+    ) -> OperationMetrics:
+        """Assert what is known of an operation.
+
+        Args:
+            service: its service.
+            operation: its name.
+            count: runs that ended.
+            errors: of them, failed.
+            cancelled: of them, cancelled.
+            abandoned: runs dropped without an end.
+            active: runs going on now.
+            outcome: of the last run: `ok`, `error` or `cancelled`.
+            attributes: that the last run has, among others.
+            parent: the operation that the last run was a child of.
+
+        Returns:
+            the operation's statistics.
+
+        Raises:
+            AssertionError: naming the first thing that differs.
+
+        Example:
+            >>> import otel_studio
+            >>> with otel_studio.isolated() as s:
+            ...     with otel_studio.service("shop").operation("pay"):
+            ...         pass
+            ...     _ = s.assert_operation("shop", "pay", count=1, outcome="ok")
+        """
+        metrics = self.operation(service, operation)
+        name = f"{service}/{operation}"
+        wanted = {
+            "count": count,
+            "errors": errors,
+            "cancelled": cancelled,
+            "abandoned": abandoned,
+            "active": active,
+        }
+        for field, value in wanted.items():
+            found = getattr(metrics, field)
+            assert value is None or found == value, f"{name} has {field} {found}, not {value}"
+        if outcome is None and attributes is None and parent is None:
+            return metrics
+        runs = self.runs(service, operation)
+        assert runs, f"no run of {name} is kept"
+        last = runs[0]
+        assert outcome is None or last.outcome == outcome, (
+            f"the last run of {name} ended {last.outcome}, not {outcome}: {last.error}"
+        )
+        for key, value in (attributes or {}).items():
+            assert last.attributes.get(key) == value, (
+                f"the last run of {name} has {key}={last.attributes.get(key)!r}, not {value!r}"
+            )
+        if parent is not None:
+            self._assert_parent(last, name, parent)
+        return metrics
+
+    def _assert_parent(self, run: Run, name: str, parent: str) -> None:
+        spans = self.spans
+        own = next(
+            s
+            for s in spans
+            if f"{s.context.span_id:016x}" == run.span_id
+            and format_trace_id(s.context.trace_id) == run.trace_id
+        )
+        parent_id = own.parent.span_id if own.parent is not None else None
+        found = [s.name for s in spans if s.context.span_id == parent_id]
+        assert parent in found, f"the parent of {name} is {found or 'none'}, not {parent}"
+
+
+@contextmanager
+def isolated(
+    *, clock: Clock | None = None, id_generator: IdGenerator | None = None, **settings: Any
+) -> Iterator[Isolated]:
+    """Run a block on a Studio of its own; what was configured before comes back after it.
+
+    Operations, queries and OpenTelemetry's global providers all use it inside the block. It
+    reads no environment and sends nothing.
+
+    Args:
+        clock: the machine's by default; `otel_studio.clock.ManualClock()` for exact durations.
+        id_generator: makes ids; random by default.
+        **settings: as for `configure`.
+
+    Yields:
+        what the block recorded: statistics, runs, spans and `assert_operation`.
+
+    Example:
+        >>> import otel_studio
+        >>> with otel_studio.isolated() as s:
+        ...     otel_studio.service("shop").record_operation("pay", duration=0.5)
+        ...     s.operation("shop", "pay").max_duration_ms
+        500.0
+    """
+    own = Studio(load_settings({}, os_root(), **settings), clock=clock, id_generator=id_generator)
+    with studio_module.overriding(own):
+        yield Isolated(own)
+
+
+def os_root() -> str:
+    """Return a folder above which no pyproject.toml is looked for."""
+    import os
+
+    return os.path.abspath(os.sep)

@@ -1,0 +1,75 @@
+"""`start_as_current_span`: a context manager that is a decorator too."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from otel_studio.otel_private import SPAN_KEY, context_functions
+from otel_studio.tracing.span import StudioSpan
+
+if TYPE_CHECKING:
+    from otel_studio.tracing.provider import StudioTracer
+
+_get_context, _set_context, _reset_context = context_functions()
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class CurrentSpan:
+    """Starts a span on entry, makes it current, and ends it on exit."""
+
+    __slots__ = ("_arguments", "_end_on_exit", "_span", "_token", "_tracer")
+
+    def __init__(self, tracer: StudioTracer, arguments: tuple[Any, ...], end_on_exit: bool) -> None:
+        self._tracer = tracer
+        self._arguments = arguments
+        self._end_on_exit = end_on_exit
+
+    def __enter__(self) -> Span:
+        span = self._span = self._tracer.start_span(*self._arguments)
+        self._token = _set_context(Context({**_get_context(), SPAN_KEY: span}))
+        return span
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            _reset_context(self._token)
+        except ValueError:
+            pass  # left in another context than entered: there is nothing of ours to put back
+        span = self._span
+        if error is not None and isinstance(span, StudioSpan) and not span._end:
+            record_exception, set_status = self._arguments[-2:]
+            span._mark_exception(error, record_exception, set_status)
+        if self._end_on_exit:
+            span.end()
+
+    def __call__(self, function: _F) -> _F:
+        """Decorate a function or a coroutine function: each call runs in a span of its own."""
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self._again():
+                    return await function(*args, **kwargs)
+
+            return cast(_F, async_wrapper)
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self._again():
+                return function(*args, **kwargs)
+
+        return cast(_F, wrapper)
+
+    def _again(self) -> CurrentSpan:
+        return CurrentSpan(self._tracer, self._arguments, self._end_on_exit)

@@ -1,0 +1,138 @@
+"""Reads what a sampler decides ahead of time, so that the usual ones need no call per span."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import sampling
+from opentelemetry.sdk.trace.sampling import Decision, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
+
+from otel_studio import otel_private
+
+#: The bits of a trace id that the ratio sampler compares with its bound.
+RATIO_MASK = sampling.TraceIdRatioBased.TRACE_ID_LIMIT
+
+
+class RecordAll(sampling.Sampler):
+    """Records every span, and samples those that another sampler does.
+
+    What the SDK calls `AlwaysRecordSampler`, which its older supported versions lack.
+
+    Args:
+        root: decides which spans are exported.
+    """
+
+    def __init__(self, root: sampling.Sampler) -> None:
+        self.root = root
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Return the root's result, with `RECORD_ONLY` in the place of `DROP`."""
+        result = self.root.should_sample(
+            parent_context, trace_id, name, kind, attributes, links, trace_state
+        )
+        if result.decision is Decision.DROP:
+            return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        return result
+
+    def get_description(self) -> str:
+        """Return the name of both."""
+        return f"RecordAll{{{self.root.get_description()}}}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """What a known sampler decides, in a form that two comparisons can apply.
+
+    Attributes:
+        bound: a root span is sampled when `trace_id & RATIO_MASK` is below it.
+        follows_parent: whether a child takes its local parent's flag; else `bound` decides again.
+    """
+
+    bound: int
+    follows_parent: bool
+
+
+def plan(sampler: sampling.Sampler) -> SamplingPlan | None:
+    """Return the plan of a sampler whose decision is known, or `None` for any other.
+
+    Known are: always on, ratio, `ParentBased` over them with the default delegates, and
+    `RecordAll` (or the SDK's `AlwaysRecordSampler`) over any of these and over always off. A sampler that may drop
+    a span altogether is not: a dropped span must never reach the processors.
+    """
+    root = (
+        sampler.root if isinstance(sampler, RecordAll) else otel_private.always_record_root(sampler)
+    )
+    records_all = root is not None
+    if root is not None:
+        sampler = root
+    follows_parent = False
+    if isinstance(sampler, sampling.ParentBased):
+        parts = otel_private.parent_based_parts(sampler)
+        if parts is None or parts[1:] != (
+            sampling.ALWAYS_ON,
+            sampling.ALWAYS_OFF,
+            sampling.ALWAYS_ON,
+            sampling.ALWAYS_OFF,
+        ):
+            return None
+        sampler, follows_parent = parts[0], True
+    bound = _root_bound(sampler)
+    if bound is None:
+        return None
+    if not records_all and bound <= RATIO_MASK:
+        return None
+    return SamplingPlan(bound, follows_parent)
+
+
+def _root_bound(sampler: sampling.Sampler) -> int | None:
+    decision = otel_private.static_decision(sampler)
+    if decision is Decision.RECORD_AND_SAMPLE:
+        return RATIO_MASK + 1
+    if decision is Decision.DROP:
+        return 0
+    if type(sampler) is sampling.TraceIdRatioBased:
+        return sampler.bound
+    return None
+
+
+def build_sampler(name: str, argument: float | str | None) -> sampling.Sampler:
+    """Return a sampler by the name that `OTEL_TRACES_SAMPLER` gives it.
+
+    Args:
+        name: one of the specification's names, or that of an installed package's sampler.
+        argument: the share of traces for the ratio samplers (1 where nothing is said); an
+            installed sampler is given it as text.
+
+    Raises:
+        ValueError: if no sampler is called so.
+    """
+    share = float(argument) if isinstance(argument, (int, float)) else 1.0
+    known = {
+        "always_on": lambda: sampling.ALWAYS_ON,
+        "always_off": lambda: sampling.ALWAYS_OFF,
+        "traceidratio": lambda: sampling.TraceIdRatioBased(share),
+        "parentbased_always_on": lambda: sampling.ParentBased(sampling.ALWAYS_ON),
+        "parentbased_always_off": lambda: sampling.ParentBased(sampling.ALWAYS_OFF),
+        "parentbased_traceidratio": lambda: sampling.ParentBased(sampling.TraceIdRatioBased(share)),
+    }
+    if name in known:
+        return known[name]()
+    for entry in entry_points(group="opentelemetry_traces_sampler", name=name):
+        made = entry.load()("" if argument is None else str(argument))
+        if isinstance(made, sampling.Sampler):
+            return made
+    raise ValueError(f"no sampler is called {name!r}: known are {', '.join(known)}")

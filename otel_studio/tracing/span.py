@@ -1,0 +1,460 @@
+"""The span: OpenTelemetry's whole span contract, with nothing allocated until it is used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
+from opentelemetry.util import types
+
+from otel_studio.failure import Failure, safe_text
+from otel_studio.ports import is_cancellation
+
+if TYPE_CHECKING:
+    from otel_studio.tracing.provider import StudioTracer
+
+logger = logging.getLogger("otel_studio.tracing")
+
+#: How a run ended. A span whose outcome was not set explicitly follows its status.
+OUTCOME_UNSET, OUTCOME_OK, OUTCOME_ERROR, OUTCOME_CANCELLED, OUTCOME_ABANDONED = range(5)
+
+_PLAIN_TYPES = frozenset((str, bool, int, float))
+_NO_ATTRIBUTES: Mapping[str, types.AnyValue] = MappingProxyType({})
+_UNSET_STATUS = Status(StatusCode.UNSET)
+
+
+class ExceptionEvent(Event):
+    """The `exception` event of a failure; its stack text is made when it is first read."""
+
+    def __init__(
+        self,
+        failure: Failure,
+        timestamp: int,
+        escaped: bool,
+        extra: types.Attributes,
+        limits: tuple[int | None, int | None],
+    ) -> None:
+        super().__init__("exception", None, timestamp)
+        self.failure = failure
+        self._escaped = escaped
+        self._extra = extra
+        self._limits = limits
+        self._made: BoundedAttributes | None = None
+
+    @property
+    def attributes(self) -> types.Attributes:
+        """Return type, message, stack and whether it left the span, as the conventions name them."""
+        if self._made is None:
+            failure = self.failure
+            values: dict[str, types.AnyValue] = {
+                "exception.type": failure.type_name,
+                "exception.message": failure.message,
+                "exception.stacktrace": failure.stack(),
+                "exception.escaped": str(self._escaped),
+            }
+            if self._extra:
+                values.update(self._extra)
+            maximum, length = self._limits
+            self._made = BoundedAttributes(maximum, values, max_value_len=length)
+        return self._made
+
+    @property
+    def dropped_attributes(self) -> int:
+        """Return how many attributes the event limit dropped."""
+        attributes = self.attributes
+        return attributes.dropped if isinstance(attributes, BoundedAttributes) else 0
+
+
+class StudioSpan(Span, ReadableSpan):
+    """A span that costs what it uses.
+
+    Rare parts (attributes, events, links, status, explicit times) are class-level
+    defaults until they are set. Identity is kept as plain integers; a `SpanContext` is
+    made when somebody asks for it. Both clock readings are monotonic.
+    """
+
+    _kind: SpanKind = SpanKind.INTERNAL
+    _attributes: dict[str, Any] | None = None
+    _events: list[Event] | None = None  # type: ignore[assignment]
+    _links: tuple[Link, ...] | None = None  # type: ignore[assignment]
+    _status_code: StatusCode = StatusCode.UNSET
+    _status_description: str | None = None
+    _trace_state: TraceState | None = None
+    _parent_id: int = 0
+    _parent_remote: bool = False
+    _parent_context: SpanContext | None = None
+    _context: SpanContext | None = None
+    _record_exception: bool = True
+    _set_status_on_exception: bool = True
+    _end: int = 0
+    _start_unix: int = 0
+    _explicit_start: bool = False
+    _outcome: int = OUTCOME_UNSET
+    _failure: Failure | None = None
+    _children: dict[tuple[str, str], list[int]] | None = None
+    _token: Any = None
+    _task: Any = None
+    _dropped_attributes: int = 0
+    _dropped_events: int = 0
+    _dropped_links: int = 0
+    _records: Any = None
+
+    def __init__(
+        self,
+        tracer: StudioTracer,
+        name: str,
+        trace_id: int,
+        span_id: int,
+        flags: int,
+        parent: StudioSpan | None,
+        start: int,
+        thread: int,
+    ) -> None:
+        # ReadableSpan.__init__ is left out on purpose: it would allocate every rare part.
+        self._tracer = tracer
+        self._name = name
+        self._trace_id = trace_id
+        self._span_id = span_id
+        self._flags = flags
+        self._parent_span = parent
+        self._start = start
+        self._thread = thread
+
+    # Identity
+
+    @property
+    def _scope(self) -> InstrumentationScope:
+        return self._tracer.scope
+
+    @property
+    def _resource(self) -> Resource:
+        return self._tracer.resource
+
+    @property
+    def resource(self) -> Resource:
+        return self._tracer.resource
+
+    @property
+    def instrumentation_scope(self) -> InstrumentationScope:
+        return self._tracer.scope
+
+    @property
+    def instrumentation_info(self) -> Any:
+        return self._tracer.instrumentation_info
+
+    def get_span_context(self) -> SpanContext:
+        context = self._context
+        if context is None:
+            context = self._context = SpanContext(
+                self._trace_id,
+                self._span_id,
+                is_remote=False,
+                trace_flags=TraceFlags(self._flags),
+                trace_state=self._trace_state,
+            )
+        return context
+
+    @property
+    def context(self) -> SpanContext:
+        return self.get_span_context()
+
+    @property
+    def parent(self) -> SpanContext | None:
+        if self._parent_context is None and self._parent_id:
+            # A parent made by this provider shares the flags: other cases set _parent_context.
+            self._parent_context = SpanContext(
+                self._trace_id,
+                self._parent_id,
+                is_remote=self._parent_remote,
+                trace_flags=TraceFlags(self._flags),
+                trace_state=self._trace_state,
+            )
+        return self._parent_context
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def kind(self) -> SpanKind:
+        return self._kind
+
+    # Time
+
+    @property
+    def start_time(self) -> int:
+        start = self._start_unix
+        if not start:
+            start = self._start_unix = self._start + self._tracer.timebase.offset
+        return start
+
+    @property
+    def end_time(self) -> int | None:
+        return self.start_time + self._end - self._start if self._end else None
+
+    # What a reader sees
+
+    @property
+    def attributes(self) -> Mapping[str, types.AnyValue]:
+        return MappingProxyType(self._attributes) if self._attributes else _NO_ATTRIBUTES
+
+    @property
+    def events(self) -> Sequence[Event]:
+        return tuple(self._events) if self._events else ()
+
+    @property
+    def links(self) -> Sequence[Link]:
+        return self._links or ()
+
+    @property
+    def status(self) -> Status:
+        if self._status_code is StatusCode.UNSET:
+            return _UNSET_STATUS
+        return Status(self._status_code, self._status_description)
+
+    @property
+    def _status(self) -> Status:  # type: ignore[override]  # ReadableSpan.to_json reads it
+        return self.status
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._dropped_attributes
+
+    @property
+    def dropped_events(self) -> int:
+        return self._dropped_events
+
+    @property
+    def dropped_links(self) -> int:
+        return self._dropped_links
+
+    def to_json(self, indent: int | None = 4) -> str:
+        """Return the span as JSON text, as the SDK's console exporter prints it."""
+        return ReadableSpan(
+            name=self._name,
+            context=self.get_span_context(),
+            parent=self.parent,
+            resource=self.resource,
+            attributes=self.attributes,
+            events=self.events,
+            links=self.links,
+            kind=self._kind,
+            status=self.status,
+            start_time=self.start_time,
+            end_time=self.end_time,
+            instrumentation_scope=self._tracer.scope,
+        ).to_json(indent=indent)
+
+    def __repr__(self) -> str:
+        return f"StudioSpan(name={self._name!r}, context={self.get_span_context()!r})"
+
+    # What a writer does
+
+    def is_recording(self) -> bool:
+        return not self._end
+
+    def set_attribute(self, key: str, value: types.AnyValue) -> None:
+        if self._end:
+            logger.warning("Setting attribute %r on the ended span %r is ignored.", key, self._name)
+            return
+        limits = self._tracer.span_limits
+        length = limits.max_span_attribute_length
+        if type(value) not in _PLAIN_TYPES or type(key) is not str or not key or length is not None:
+            cleaned = _cleaned(key, value, length)
+            if cleaned is None:
+                self._dropped_attributes += 1
+                return
+            key, value = cleaned
+        attributes = self._attributes
+        if attributes is None:
+            attributes = self._attributes = {}
+        elif key in attributes:
+            del attributes[key]
+        maximum = limits.max_span_attributes
+        if maximum is not None and len(attributes) >= maximum:
+            self._dropped_attributes += 1
+            if maximum == 0:
+                return
+            del attributes[next(iter(attributes))]
+        attributes[key] = value
+
+    def set_attributes(self, attributes: Mapping[str, types.AnyValue]) -> None:
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def add_event(
+        self, name: str, attributes: types.Attributes = None, timestamp: int | None = None
+    ) -> None:
+        limits = self._tracer.span_limits
+        self._add_event(
+            Event(
+                name=name,
+                attributes=BoundedAttributes(
+                    limits.max_event_attributes,
+                    attributes,
+                    max_value_len=limits.max_attribute_length,
+                ),
+                timestamp=self._now_unix() if timestamp is None else timestamp,
+            )
+        )
+
+    def _add_event(self, event: Event) -> None:
+        if self._end:
+            logger.warning("Adding an event to the ended span %r is ignored.", self._name)
+            return
+        maximum = self._tracer.span_limits.max_events
+        events = self._events
+        if events is None:
+            events = self._events = []
+        if maximum is not None and len(events) >= maximum:
+            self._dropped_events += 1
+            if maximum == 0:
+                return
+            del events[0]
+        events.append(event)
+
+    def add_link(self, context: SpanContext, attributes: types.Attributes = None) -> None:
+        if self._end:
+            logger.warning("Adding a link to the ended span %r is ignored.", self._name)
+            return
+        self._set_links((*(self._links or ()), Link(context, attributes)))
+
+    def _set_links(self, links: Sequence[Link]) -> None:
+        limits = self._tracer.span_limits
+        kept: list[Link] = []
+        for link in links:
+            context = link.context if link else None
+            if context is None or not (context.is_valid or link.attributes or context.trace_state):
+                continue
+            attributes = link.attributes
+            if not isinstance(attributes, BoundedAttributes):
+                attributes = BoundedAttributes(
+                    limits.max_link_attributes,
+                    attributes,
+                    max_value_len=limits.max_attribute_length,
+                )
+                link = Link(context, attributes)
+            kept.append(link)
+        if limits.max_links is not None and len(kept) > limits.max_links:
+            self._dropped_links += len(kept) - limits.max_links
+            kept = kept[len(kept) - limits.max_links :] if limits.max_links else []
+        self._links = tuple(kept)
+
+    def update_name(self, name: str) -> None:
+        if self._end:
+            logger.warning("Renaming the ended span %r is ignored.", self._name)
+            return
+        self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        if self._end:
+            logger.warning("Setting the status of the ended span %r is ignored.", self._name)
+            return
+        if isinstance(status, Status):
+            if description is not None:
+                logger.warning(
+                    "Description %s ignored: give a Status, or a StatusCode and a description.",
+                    description,
+                )
+            status, description = status.status_code, status.description
+        if self._status_code is StatusCode.OK or status is StatusCode.UNSET:
+            return
+        self._status_code = status
+        self._status_description = description if status is StatusCode.ERROR else None
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: types.Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        if self._end:
+            logger.warning("Recording an exception on the ended span %r is ignored.", self._name)
+            return
+        failure = self._failure = Failure.of(exception)
+        limits = self._tracer.span_limits
+        self._add_event(
+            ExceptionEvent(
+                failure,
+                self._now_unix() if timestamp is None else timestamp,
+                escaped,
+                attributes,
+                (limits.max_event_attributes, limits.max_attribute_length),
+            )
+        )
+
+    def _now_unix(self) -> int:
+        tracer = self._tracer
+        return tracer.now() + tracer.timebase.offset
+
+    # Its end
+
+    def end(self, end_time: int | None = None) -> None:
+        if self._end:
+            logger.warning("Calling end() on the ended span %r is ignored.", self._name)
+            return
+        tracer = self._tracer
+        if end_time is not None or self._explicit_start:
+            unix = self._now_unix() if end_time is None else end_time
+            # Never before its start: a duration is not negative whatever the caller's clock did.
+            end = max(self._start + max(unix - self.start_time, 0), 1)
+        else:
+            end = tracer.now()
+        tracer.finish(self, end)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        if exc_val is not None and not self._end:
+            self._mark_exception(
+                exc_val, self._record_exception, self._set_status_on_exception, escaped=True
+            )
+        if not self._end:
+            self.end()
+
+    def _mark_exception(
+        self, error: BaseException, record: bool, set_status: bool, escaped: bool = False
+    ) -> None:
+        """Take over what an exception that leaves the span's block says about its outcome."""
+        if is_cancellation(error):
+            self._outcome = OUTCOME_CANCELLED
+            return
+        if record:
+            self.record_exception(error, escaped=escaped)
+        if set_status:
+            self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+
+
+def _cleaned(key: Any, value: Any, length: int | None) -> tuple[str, Any] | None:
+    """Return a key and value that the data model allows, by OpenTelemetry's own rules."""
+    try:
+        bounded = BoundedAttributes(1, {key: value}, immutable=False, max_value_len=length)
+    except Exception as error:  # a __str__ of the user's that raises
+        return (
+            (key, f"<unprintable: {type(error).__name__}>")
+            if isinstance(key, str) and key
+            else None
+        )
+    for cleaned_key, cleaned_value in bounded.items():
+        return cleaned_key, cast(Any, cleaned_value)
+    return None
