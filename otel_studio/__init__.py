@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_studio import api
+    from otel_studio.caches.handle import CacheHandle, cache
     from otel_studio.config import ConfigurationError
     from otel_studio.operations import (
         Operation,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from otel_studio.version import __version__
 
 __all__ = [
+    "CacheHandle",
     "ConfigurationError",
     "Isolated",
     "NotConfigured",
@@ -33,6 +35,7 @@ __all__ = [
     "Tracker",
     "__version__",
     "api",
+    "cache",
     "configure",
     "current_operation",
     "instrument",
@@ -43,6 +46,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CacheHandle": "caches.handle",
+    "cache": "caches.handle",
     "ConfigurationError": "config",
     "Isolated": "testing.isolation",
     "NotConfigured": "studio",

@@ -6,6 +6,9 @@ has ended first: its answer is exact at the moment of the call.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from otel_studio.registry import formats, queries
 from otel_studio.registry.queries import ServiceNotFound
 from otel_studio.registry.records import (
@@ -19,6 +22,11 @@ from otel_studio.registry.records import (
 )
 from otel_studio.studio import NotConfigured, current
 
+if TYPE_CHECKING:
+    from otel_studio.caches.records import CacheAlert, CachePerformance
+    from otel_studio.resources.gpu_records import GpuMetrics
+    from otel_studio.resources.memory_records import MemoryUsage
+
 __all__ = [
     "NotConfigured",
     "ServiceNotFound",
@@ -27,12 +35,17 @@ __all__ = [
     "get_active_operations",
     "get_active_operations_count",
     "get_all_metrics",
+    "get_cache_alerts",
+    "get_cache_performance_metrics",
     "get_error_statistics",
+    "get_gpu_utilization_metrics",
     "get_latency_buckets",
+    "get_memory_usage_metrics",
     "get_recent_operations",
     "get_service_metrics",
     "get_slow_operations",
     "reset_service_metrics",
+    "set_cache_alert_thresholds",
 ]
 
 
@@ -160,3 +173,48 @@ def get_latency_buckets(service: str, operation: str) -> list[LatencyBucket]:
         ServiceNotFound: if the operation has not run in that service.
     """
     return queries.latency_buckets(current().registry, service, operation)
+
+
+def get_cache_performance_metrics(cache: str | None = None) -> list[CachePerformance]:
+    """Return hit rates, response times, sizes, top keys and slow accesses of each cache.
+
+    Args:
+        cache: only the caches of this name; an unknown one gives an empty list.
+    """
+    return current().caches.get_cache_performance_metrics(cache)
+
+
+def set_cache_alert_thresholds(
+    thresholds: Mapping[str, float | None], cache: str | None = None
+) -> None:
+    """Change when cache alerts are raised.
+
+    Args:
+        thresholds: new values by name: `min_hit_rate` (0 to 1), `max_memory_usage_mb`,
+            `max_response_time_ms`, `max_fragmentation`.
+        cache: only for the caches of this name; by default for all.
+
+    Raises:
+        ValueError: for an unknown name or a value out of range.
+        CacheNotFound: if no cache has the name.
+    """
+    current().caches.set_cache_alert_thresholds(thresholds, cache)
+
+
+def get_cache_alerts() -> list[CacheAlert]:
+    """Return the cache alerts that are active now."""
+    return current().caches.get_cache_alerts()
+
+
+def get_gpu_utilization_metrics() -> list[GpuMetrics]:
+    """Return one record per GPU; an empty list where there is none.
+
+    A figure that the card or the driver does not give is `None`. Why the list is empty says
+    `otel_studio.configure().gpu.reason`.
+    """
+    return current().gpu.utilization_metrics()
+
+
+def get_memory_usage_metrics() -> MemoryUsage:
+    """Return the memory of the process, and by service where `track_memory` was asked for."""
+    return current().resources.memory_usage_metrics()

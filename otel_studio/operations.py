@@ -32,6 +32,40 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 service_listeners: list[Callable[[str], None]] = []
 
 
+#: Told of every `Service.track_memory`; the current Studio samples it.
+memory_listeners: list[Callable[[MemoryProbe], None]] = []
+#: What was tracked so far, for a Studio that starts later; bounded.
+memory_probes: list[MemoryProbe] = []
+_MAX_MEMORY_PROBES = 1_000
+
+
+class MemoryProbe:
+    """Memory that a service holds, sampled until `close()`.
+
+    Args:
+        service: who holds it.
+        source: a callable that returns bytes, or the object that is sized.
+    """
+
+    def __init__(self, service: str, source: Any) -> None:
+        self.service = service
+        self.source = source
+        self._tracked: list[Any] = []
+
+    def track(self, tracker: Any) -> None:
+        """Hand the source to a tracker of memory (see `resources.service_memory`)."""
+        self._tracked.append(tracker.track(self.service, self.source))
+
+    def close(self) -> None:
+        """Stop tracking; a second call does nothing."""
+        if self in memory_probes:
+            memory_probes.remove(self)
+        for tracked in self._tracked:
+            tracked.close()
+        self._tracked.clear()
+        self.source = None
+
+
 class Operation:
     """One run of an operation, as the code inside it sees it.
 
@@ -274,6 +308,27 @@ class Service:
             _record(binding, round(duration * 1e9), error, attributes)
         except Exception as internal:
             report_internal_error("recording an operation", internal)
+
+    def track_memory(self, probe: Any) -> MemoryProbe:
+        """Report memory as this service's, sampled every few seconds.
+
+        Args:
+            probe: a callable that returns bytes; or an object that is sized: numpy and torch
+                arrays, bytes, text, containers to a bounded depth.
+
+        Returns:
+            what ends it with `close()`.
+
+        Example:
+            >>> buffers = service("preview-service").track_memory(lambda: 4096)
+            >>> buffers.close()
+        """
+        made = MemoryProbe(self.name, probe)
+        if len(memory_probes) < _MAX_MEMORY_PROBES:
+            memory_probes.append(made)
+        for listener in memory_listeners:
+            listener(made)
+        return made
 
     def track(self, operation: str | None = None, **options: Any) -> Callable[[_F], _F]:
         """Return `track(operation, service=<this service>, ...)`."""

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from otel_studio import guard, operations, otel_private, ports
+from otel_studio.caches import handle as cache_handles
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.config import Settings, SettingsKeywords, load_settings
 from otel_studio.registry.processor import RegistrySpanProcessor
@@ -29,8 +30,11 @@ from otel_studio.tracing.sampling import RecordAll, build_sampler
 from otel_studio.version import __version__
 
 if TYPE_CHECKING:
+    from otel_studio.caches.registry import CacheRegistry
     from otel_studio.exporters.prometheus import PrometheusExporter
     from otel_studio.metrics.producer import MetricProducer
+    from otel_studio.resources.gpu import GpuMonitor
+    from otel_studio.resources.monitor import ResourceMonitor
     from otel_studio.tracing.export import ExportQueue
 
 #: Services (instrumentation scopes) with statistics of their own.
@@ -69,6 +73,9 @@ class Studio:
         self._producer: MetricProducer | None = None
         self._span_processor: RegistrySpanProcessor | None = None
         self._stopped = False
+        self._caches: CacheRegistry | None = None
+        self._resources: ResourceMonitor | None = None
+        self._gpu: GpuMonitor | None = None
         self._build_tracing(id_generator, attach)
         self.registry = Registry(self._ended, self.clock, _limits(settings))
         self._connect_registry()
@@ -219,6 +226,45 @@ class Studio:
     def _metric_exporters(self) -> list[Any]:
         return self.__dict__.setdefault("_metric_exporters_made", [])
 
+    # Rooms that are built when they are first used
+
+    @property
+    def caches(self) -> CacheRegistry:
+        """The caches' statistics."""
+        if self._caches is None:
+            from otel_studio.caches.registry import CacheRegistry
+
+            self.use_caches(CacheRegistry(self.clock))
+        assert self._caches is not None
+        return self._caches
+
+    def use_caches(self, caches: CacheRegistry) -> None:
+        """Report these caches."""
+        self._caches = caches
+        caches.register_instruments(self.meter)
+
+    @property
+    def resources(self) -> ResourceMonitor:
+        """The figures of the process: memory, processor, garbage collector, memory by service."""
+        if self._resources is None:
+            from otel_studio.resources.monitor import ResourceMonitor
+
+            self._resources = ResourceMonitor(
+                self.clock, service_names=lambda: list(self.registry.services)
+            )
+            self._resources.register_instruments(self.meter)
+        return self._resources
+
+    @property
+    def gpu(self) -> GpuMonitor:
+        """The GPUs of the machine."""
+        if self._gpu is None:
+            from otel_studio.resources.gpu import GpuMonitor
+
+            self._gpu = GpuMonitor(self.clock)
+            self._gpu.register_instruments(self.meter)
+        return self._gpu
+
     # Use
 
     def prometheus_text(self) -> str:
@@ -238,8 +284,14 @@ class Studio:
         return self.prometheus.text()
 
     def start(self) -> None:
-        """Start the thread that folds; nothing else runs by itself."""
+        """Start the threads: one that folds, and those of the rooms that the settings name."""
         self._ticker.start()
+        if self._caches is not None:
+            self._caches.start()
+        if self.settings.resources:
+            self.resources.start()
+        if self.settings.gpu:
+            self.gpu.start()
 
     def force_flush(self, timeout: float = 5.0) -> bool:
         """Fold and send everything that has ended.
@@ -282,6 +334,9 @@ class Studio:
         from otel_studio.exporters.shutdown import end_within
 
         self._ticker.stop()
+        for room in (self._caches, self._resources, self._gpu):
+            if room is not None:
+                room.stop(min(timeout / 5, 1.0))
         self._ended.fold()
         tasks: dict[str, Any] = {
             f"export queue {number}": lambda q=queue: q.shutdown(timeout)
@@ -306,11 +361,15 @@ class Studio:
         """Let a collection in progress end, so that the child does not inherit its lock."""
         if self._producer is not None:
             self._producer.hold()
+        if self._gpu is not None:
+            self._gpu.hold_for_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         if self._producer is not None:
             self._producer.release()
+        if self._gpu is not None:
+            self._gpu.release_after_fork()
 
     def after_fork_in_child(self) -> None:
         """Start from zero, with live threads and an identity of the child's own."""
@@ -334,6 +393,9 @@ class Studio:
             self.prometheus.forget_after_fork()
         if self._producer is not None:
             self._producer.renew_after_fork()
+        for room in (self._caches, self._resources, self._gpu):
+            if room is not None:
+                room.restart_after_fork()
         self._ticker.restart_after_fork()
 
 
@@ -417,6 +479,7 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
                 )
             return _default
         studio = Studio(settings, attach=True)
+        studio.use_caches(cache_handles.process_registry())
         _install(studio)
         _default = studio
         studio.start()
@@ -442,6 +505,8 @@ def _install(studio: Studio) -> None:
     with studio.registry.reading():
         for name in operations.declared_services():
             studio.registry.service(name)
+    for probe in operations.memory_probes:
+        probe.track(studio.resources.memory)
 
 
 def _declare_service(name: str) -> None:
@@ -451,7 +516,14 @@ def _declare_service(name: str) -> None:
             studio.registry.service(name)
 
 
+def _track_memory(probe: operations.MemoryProbe) -> None:
+    studio = _override[-1] if _override else _default
+    if studio is not None:
+        probe.track(studio.resources.memory)
+
+
 operations.service_listeners.append(_declare_service)
+operations.memory_listeners.append(_track_memory)
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -497,6 +569,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
     tracers, meters = otel_private.global_tracer_provider(), otel_private.global_meter_provider()
     before = ports.tracer_provider_in_use()
     _override.append(studio)
+    caches = cache_handles.use_registry(studio.caches)
     otel_private.replace_global_tracer_provider(studio.tracer_provider)
     otel_private.replace_global_meter_provider(studio.meter_provider)
     ports.use_tracer_provider(studio.tracer_provider)
@@ -504,6 +577,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         yield studio
     finally:
         _override.remove(studio)
+        cache_handles.use_registry(caches)
         otel_private.replace_global_tracer_provider(tracers)
         otel_private.replace_global_meter_provider(meters)
         ports.use_tracer_provider(before)
