@@ -1,0 +1,89 @@
+"""What is kept of a cache's keys: their text, a keyed hash of it, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+_SHOWN_CHARACTERS = 200
+
+#: What `KeyLabels` takes.
+KEY_POLICIES = ("plain", "hash", "drop")
+
+
+class KeyLabels:
+    """Turns keys into what is kept of them.
+
+    `plain` keeps the key's text, cut to 200 characters. `hash` keeps 16 hexadecimal digits of
+    BLAKE2 under a secret that never leaves this process: the same key is the same digits for
+    as long as the process lives, and trying out likely keys finds none. `drop` keeps nothing.
+
+    Args:
+        policy: `plain`, `hash` or `drop`.
+
+    Raises:
+        ValueError: for any other policy.
+
+    Example:
+        >>> KeyLabels("plain").of(("user", 7))
+        "('user', 7)"
+    """
+
+    def __init__(self, policy: str) -> None:
+        if policy not in KEY_POLICIES:
+            raise ValueError(
+                f"{policy!r} is not a way to keep cache keys: give one of {', '.join(KEY_POLICIES)}"
+            )
+        self._policy = policy
+        self._secret = secrets.token_bytes(32)
+
+    def of(self, key: object) -> str | None:
+        """Return what is kept of a key.
+
+        Args:
+            key: any object.
+        """
+        if self._policy == "plain":
+            return _shown_text(key)
+        return _digest(_text(key), self._secret) if self._policy == "hash" else None
+
+    def counted(self, accesses: Mapping[Any, int]) -> dict[str, int]:
+        """Return the accesses by what is kept of their keys; empty when nothing is.
+
+        Args:
+            accesses: how often each key was accessed.
+        """
+        counted: dict[str, int] = {}
+        is_plain = self._policy == "plain"
+        for key, count in accesses.items() if self._policy != "drop" else ():
+            if is_plain and type(key) is str and len(key) <= _SHOWN_CHARACTERS:
+                label = key
+            else:
+                label = self.of(key) or ""
+            counted[label] = counted.get(label, 0) + count
+        return counted
+
+
+def _text(key: object) -> str:
+    if type(key) is str:
+        return key
+    try:
+        return key.decode() if isinstance(key, bytes) else str(key)
+    except Exception:  # bytes that are no text, or a key's own __str__
+        return repr(key) if isinstance(key, bytes) else f"<{type(key).__name__}>"
+
+
+def _shown_text(key: object) -> str:
+    text = _text(key)
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    # Long keys tend to share their beginning: the digest keeps them apart.
+    digest = _digest(text)
+    return f"{text[: _SHOWN_CHARACTERS - len(digest) - 3]}...{digest}"
+
+
+def _digest(text: str, secret: bytes = b"") -> str:
+    data = text.encode(errors="surrogatepass")
+    return hashlib.blake2b(data, key=secret, digest_size=8).hexdigest()

@@ -1,0 +1,209 @@
+"""All caches of a program: made by name, asked at intervals, queried together."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Mapping
+
+from opentelemetry.metrics import Meter
+
+from otel_studio.caches.alerts import CacheThresholds
+from otel_studio.caches.cache import Cache
+from otel_studio.caches.instruments import register_instruments
+from otel_studio.caches.keys import KeyLabels
+from otel_studio.caches.records import CacheAlert, CachePerformance
+from otel_studio.clock import Clock
+from otel_studio.guard import report_internal_error, warn_once
+
+_OTHER = "__other__"
+
+
+class CacheNotFound(LookupError):
+    """No cache has this name."""
+
+
+class CacheRegistry:
+    """Every cache by service and name, with the queries over all of them.
+
+    Args:
+        clock: where times come from.
+        cache_keys: what is kept of keys: `plain` text, a keyed `hash`, or nothing (`drop`).
+        max_caches: caches with statistics of their own; what comes later is recorded
+            together as `__other__`.
+        cache_poll_interval: seconds between two times that backends which take I/O (a
+            server's memory, a disk cache's size) are asked, on a thread of their own.
+
+    Example:
+        >>> from otel_studio.clock import SystemClock
+        >>> caches = CacheRegistry(SystemClock())
+        >>> previews = caches.cache("previews", service="preview-service")
+        >>> previews.hit("a.png")
+        >>> caches.get_cache_performance_metrics("previews")[0].hit_rate
+        1.0
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        cache_keys: str = "plain",
+        max_caches: int = 1_000,
+        cache_poll_interval: float = 10.0,
+    ) -> None:
+        self._clock = clock
+        self._labels = KeyLabels(cache_keys)
+        self._salt = secrets.randbits(62)
+        self._max_caches = max_caches
+        self._poll_interval = cache_poll_interval
+        self._caches: dict[tuple[str, str], Cache] = {}
+        self._thresholds = CacheThresholds(clock)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        #: Names that were given the shared cache instead of one of their own.
+        self.overflowed = 0
+
+    def cache(self, name: str, service: str = "cache") -> Cache:
+        """Return the cache of this name, the same object every time.
+
+        Args:
+            name: what the cache holds, such as `previews`.
+            service: the component it belongs to, such as `preview-service`.
+
+        Raises:
+            ValueError: if a name is no text, or empty.
+        """
+        found = self._caches.get((service, name))
+        if found is not None:
+            return found
+        _require_name("cache", name)
+        _require_name("service", service)
+        with self._lock:
+            found = self._caches.get((service, name))
+            if found is None and len(self._caches) >= self._max_caches:
+                self.overflowed += 1
+                warn_once(
+                    "caches",
+                    "limit",
+                    "There are %d caches already: cache %s of service %s and later ones are "
+                    "recorded together as %s. Give fewer names, or raise max_caches.",
+                    self._max_caches,
+                    name,
+                    service,
+                    _OTHER,
+                )
+                service = name = _OTHER
+                found = self._caches.get((service, name))
+            if found is None:
+                found = Cache(name, service, self._clock, self._labels, self._salt)
+                self._caches[service, name] = found
+        return found
+
+    def caches(self, name: str | None = None) -> list[Cache]:
+        """Return the caches, by service and name.
+
+        Args:
+            name: only those of this name.
+        """
+        with self._lock:
+            rows = sorted(self._caches.items())
+        return [cache for _, cache in rows if name is None or cache.name == name]
+
+    def get_cache_performance_metrics(self, cache: str | None = None) -> list[CachePerformance]:
+        """Return what is known of each cache now.
+
+        Args:
+            cache: only those of this name; an unknown name gives an empty list.
+        """
+        return [found.performance() for found in self.caches(cache)]
+
+    def set_cache_alert_thresholds(
+        self, thresholds: Mapping[str, float | None], cache: str | None = None
+    ) -> None:
+        """Set thresholds for one cache or for all; those not named stay as they are.
+
+        Args:
+            thresholds: by name: `min_hit_rate` (0 to 1, of the last hour),
+                `max_memory_usage_mb`, `max_response_time_ms` (average of the last hour),
+                `max_fragmentation`. `None` takes one away.
+            cache: the cache they are for; every cache when not given.
+
+        Raises:
+            TypeError: if the thresholds are no mapping.
+            ValueError: for a name that is no threshold, or a value that cannot be one.
+            CacheNotFound: if there is no such cache.
+
+        Example:
+            >>> caches.set_cache_alert_thresholds({"min_hit_rate": 0.8})  # doctest: +SKIP
+        """
+        if cache is not None and not self.caches(cache):
+            names = ", ".join(sorted({known.name for known in self.caches()})) or "none yet"
+            raise CacheNotFound(
+                f"there is no cache {cache!r}: the caches are {names}; create it with "
+                f"otel_studio.cache({cache!r}) first"
+            )
+        self._thresholds.set(thresholds, cache)
+
+    def get_cache_alerts(self) -> list[CacheAlert]:
+        """Return an alert for each threshold that a cache is past now."""
+        return self._thresholds.alerts(self.get_cache_performance_metrics())
+
+    def register_instruments(self, meter: Meter) -> None:
+        """Create the observable instruments `otel_studio.cache.*`.
+
+        Args:
+            meter: creates them.
+        """
+        register_instruments(meter, self.get_cache_performance_metrics)
+
+    def poll(self) -> None:
+        """Fold what waits in every cache, and ask all backends, also those that take I/O."""
+        for cache in self.caches():
+            cache.poll(remote=True)
+        if self._thresholds:
+            self.get_cache_alerts()  # so that an alert's time is not when someone first asked
+
+    def start(self) -> None:
+        """Start the thread that polls; does nothing while it runs."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._stopping = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stopping,), name="otel-studio-caches", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """Stop the thread.
+
+        Args:
+            timeout: seconds to wait at most for a backend that is slow to answer.
+        """
+        self._stopping.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def restart_after_fork(self) -> None:
+        """Begin at zero in a forked child, with a thread of its own if the parent had one."""
+        self._lock = threading.Lock()
+        self._thresholds.restart_after_fork()
+        for cache in self.caches():
+            cache.restart_after_fork()
+        had_thread, self._thread = self._thread is not None, None
+        if had_thread:
+            self.start()
+
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.wait(self._poll_interval):
+            try:
+                self.poll()
+            except Exception as error:
+                report_internal_error("polling the caches", error)
+
+
+def _require_name(what: str, given: object) -> None:
+    if not isinstance(given, str) or not given:
+        raise ValueError(f"a {what} needs a name: give text such as 'previews', not {given!r}")
