@@ -76,6 +76,8 @@ class Totals:
 
 def read_fast(device: Device, totals: Totals, now_ns: int, wall_ns: int) -> FastReading:
     """Read what changes from second to second."""
+    if device.is_mig:
+        device.confirm()
     memory = device.read(
         "memory",
         Attempt("nvmlDeviceGetMemoryInfo", (_MEMORY_V2,)),  # what nvidia-smi shows
@@ -124,7 +126,6 @@ def read_fast(device: Device, totals: Totals, now_ns: int, wall_ns: int) -> Fast
 def read_medium(device: Device, process: OwnProcess, now_ns: int) -> MediumReading:
     """Read encoder sessions, clock-event reasons and this process's share."""
     if device.is_mig:
-        device.confirm()
         return MediumReading(now_ns, share=_share(device, process))
     statistics = device.read("encoder statistics", Attempt("nvmlDeviceGetEncoderStats"))
     sessions = device.read("encoder sessions", Attempt("nvmlDeviceGetEncoderSessions"))
@@ -280,7 +281,7 @@ def _pcie_bytes(device: Device, totals: Totals) -> tuple[int | None, int | None]
     """
     values = device.read(
         "PCIe byte counters",
-        Attempt("nvmlDeviceGetFieldValues", ([_PCIE_TX_BYTES, _PCIE_RX_BYTES],)),
+        Attempt("nvmlDeviceGetFieldValues", ((_PCIE_TX_BYTES, _PCIE_RX_BYTES),)),
     )
     if values is None or any(
         value.nvmlReturn != 0 or value.valueType not in _UNSIGNED_64_BIT for value in values

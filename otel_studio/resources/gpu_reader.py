@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 
+from otel_studio.guard import report_internal_error
 from otel_studio.resources.gpu_batches import Totals, read_fast, read_medium, read_slow
 from otel_studio.resources.gpu_device import Device, DeviceLost, DriverGone, HandlesStale, Memory
 from otel_studio.resources.gpu_devices import DeviceList
@@ -118,7 +119,8 @@ class GpuReader:
         if stale:
             self._devices = self._list.find(self._devices)
             self._settle()
-            self._read_these(stale, due, now_ns, wall_ns)
+            again = [uuid for uuid in self._devices if uuid in stale or uuid not in self._shown]
+            self._read_these(again, due, now_ns, wall_ns)
         if self._devices:
             self._backoff_ns = _SECOND
 
@@ -132,32 +134,33 @@ class GpuReader:
             if device is None:
                 continue
             try:
-                self._shown[uuid] = self._read_device(device, due, now_ns, wall_ns)
+                self._read_device(device, due, now_ns, wall_ns)
             except DeviceLost as lost:
                 self._lose(uuid, str(lost))
             except HandlesStale:
                 stale.append(uuid)
+            except DriverGone:
+                raise
+            except Exception as error:  # a fault of ours with one device leaves the others alone
+                report_internal_error(f"reading the GPU {uuid}", error)
         return stale
 
-    def _read_device(
-        self, device: Device, due: frozenset[Tier], now_ns: int, wall_ns: int
-    ) -> DeviceSnapshot:
+    def _read_device(self, device: Device, due: frozenset[Tier], now_ns: int, wall_ns: int) -> None:
         """Read the tiers that are due, and those that a device found just now has never had."""
-        shown = self._shown.get(device.identity.uuid) or DeviceSnapshot(device.identity)
-        if shown.failed_because is not None:
+        uuid = device.identity.uuid
+        shown = self._shown.get(uuid)
+        if shown is None or shown.failed_because is not None:
             shown = DeviceSnapshot(device.identity)
-        changes = dataclasses.replace(shown, identity=device.identity)
         if Tier.FAST in due or shown.fast is None:
             fast = read_fast(device, self._totals, now_ns, wall_ns)
             _notice_silence(device, has_figures=fast.has_figures)
-            changes = dataclasses.replace(changes, fast=fast)
+            self._shown[uuid] = shown = dataclasses.replace(shown, fast=fast)
         if Tier.MEDIUM in due or shown.medium is None:
-            changes = dataclasses.replace(
-                changes, medium=read_medium(device, self._process, now_ns)
-            )
+            medium = read_medium(device, self._process, now_ns)
+            self._shown[uuid] = shown = dataclasses.replace(shown, medium=medium)
         if Tier.SLOW in due or shown.slow is None:
-            changes = dataclasses.replace(changes, slow=read_slow(device, self._totals, now_ns))
-        return changes
+            slow = read_slow(device, self._totals, now_ns)
+            self._shown[uuid] = dataclasses.replace(shown, slow=slow)
 
     def _settle(self) -> None:
         """Say what came back and what is missing since the devices were listed last."""
