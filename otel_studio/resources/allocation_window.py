@@ -156,6 +156,8 @@ def _package(filename: str, modules: dict[str, str]) -> str:
         return filename[len(folder) :].partition(os.sep)[0].removesuffix(".py")
     if filename.startswith((*_STANDARD, "<frozen")):
         return "python"
+    if filename.startswith(_OWN):
+        return "otel_studio"
     return name or filename
 
 
@@ -166,3 +168,4 @@ def _folders(*names: str) -> tuple[str, ...]:
 
 _INSTALLED = _folders("purelib", "platlib")
 _STANDARD = _folders("stdlib", "platstdlib")
+_OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")

@@ -72,7 +72,7 @@ def memory_usage(
         measured_by={
             "total_memory_mb": "resident set of the process",
             "peak_memory_mb": "high-water mark of the resident set, kept by the system",
-            "unique_memory_mb": "private pages of the process, read every 10 s at most",
+            "unique_memory_mb": "private pages of the process",
             "limit_mb": f"memory of the {system.memory_source}"
             if system.memory_source
             else "no source",

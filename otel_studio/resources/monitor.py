@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
@@ -21,19 +22,21 @@ from otel_studio.resources.memory_alerts import MemoryAlerts, MemoryThresholds
 from otel_studio.resources.memory_records import MemoryUsage
 from otel_studio.resources.memory_report import alerts_of, memory_usage
 from otel_studio.resources.operation_allocations import OperationAllocationSampler
-from otel_studio.resources.process import ProcessReader
+from otel_studio.resources.process import ProcessReader, ProcessReading
 from otel_studio.resources.psutil_source import PsutilSource, load_psutil
 from otel_studio.resources.reading import ResourceReading, SlowReading
 from otel_studio.resources.service_memory import MemoryTracker
-from otel_studio.resources.system import SystemReader
+from otel_studio.resources.system import SystemReader, SystemReading
 from otel_studio.resources.utilization import UtilizationWindow
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
 
+T = TypeVar("T")
+
 #: Seconds for which one reading serves everyone who asks.
 SHARED_SECONDS = 0.5
-#: Seconds between two readings of what costs more (USS, allocators).
+#: Seconds between two readings, for metrics, of what costs more (USS, allocators).
 SLOW_SECONDS = 10.0
 _WINDOW_POLL_SECONDS = 0.5
 #: A tick may come this much of the interval early without costing a window.
@@ -95,7 +98,7 @@ class ResourceMonitor:
         self._sampled_ns: int | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._prime()
+        self._read()  # the first windows of processor use count from here
 
     def register_instruments(self, meter: Meter) -> None:
         """Create the instruments of the process, the system, the collector and the services.
@@ -142,7 +145,7 @@ class ResourceMonitor:
             part.restart_after_fork()
         if self.operation_allocations is not None:
             self.operation_allocations.restart_after_fork()
-        self._prime()
+        self._read()  # the first windows of processor use count from here
         if running:
             self._start_thread()
 
@@ -168,7 +171,9 @@ class ResourceMonitor:
         """Return the memory of the process, by service where that was asked for."""
         self.memory.sample()
         self._tracer.close_if_due()
-        reading = self.reading()
+        reading = dataclasses.replace(
+            self.reading(), slow=self._slow_reading(1.0), generations=self._collector.read()
+        )
         sampler = self.operation_allocations
         return memory_usage(
             reading,
@@ -234,13 +239,6 @@ class ResourceMonitor:
             except Exception as error:
                 report_internal_error("the sampling of resources", error)
 
-    def _prime(self) -> None:
-        """Take the first reading, from which the first window of processor use counts."""
-        try:
-            self._read()
-        except Exception as error:
-            report_internal_error("the first reading of resources", error)
-
     def _is_fresh(self, latest: ResourceReading) -> bool:
         age = self._clock.monotonic_ns() - latest.taken_ns
         return age < SHARED_SECONDS * 1e9 and latest.process.pid == os.getpid()
@@ -260,14 +258,11 @@ class ResourceMonitor:
 
     def _read(self) -> ResourceReading:
         now = self._clock.monotonic_ns()
-        process, system = self._process.read(), self._system.read()
+        process = _or_else("the figures of the process", self._process.read, _no_process)
+        system = _or_else("the figures of the system", self._system.read, SystemReading)
         seconds = {"user": process.cpu_user, "system": process.cpu_system}
         self._process_cpu.update(now, seconds, system.cpus_available)
         self._system_cpu.update(now, system.cpu, system.cpu_count)
-        slow = self._slow
-        if slow is None or now - slow.taken_ns >= SLOW_SECONDS * 1e9:
-            slow = SlowReading(now, self._process.unique_bytes(), read_allocators())
-            self._slow = slow
         reading = ResourceReading(
             taken_ns=now,
             process=process,
@@ -277,7 +272,27 @@ class ResourceMonitor:
             generations=self._collector.read(),
             loops=self._loops.readings(),
             services=self.memory.readings(),
-            slow=slow,
+            slow=self._slow_reading(SLOW_SECONDS),
         )
         self._latest = reading
         return reading
+
+    def _slow_reading(self, oldest_seconds: float) -> SlowReading:
+        now, slow = self._clock.monotonic_ns(), self._slow
+        if slow is None or now - slow.taken_ns >= oldest_seconds * 1e9:
+            slow = SlowReading(now, self._process.unique_bytes(), read_allocators())
+            self._slow = slow
+        return slow
+
+
+def _no_process() -> ProcessReading:
+    return ProcessReading(pid=os.getpid())
+
+
+def _or_else(place: str, read: Callable[[], T], instead: Callable[[], T]) -> T:
+    """Return a reading, or an empty one when it fails: one source costs only its own figures."""
+    try:
+        return read()
+    except Exception as error:
+        report_internal_error(place, error)
+        return instead()

@@ -13,9 +13,9 @@ from otel_studio.resources.psutil_source import PsutilSource
 #: Columns of the first line of /proc/stat, by the modes of the conventions; guest time is
 #: already in user time.
 _CPU_COLUMNS = (
-    ("user",), ("nice",), ("system",), ("idle",), ("iowait",), ("interrupt",), ("interrupt",),
-    ("steal",),
-)  # fmt: skip
+    *("user", "nice", "system", "idle", "iowait"),
+    *("interrupt", "interrupt", "steal"),  # hardware and software interrupts
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class SystemReader:
         modes: dict[str, float] = {}
         first = (self._files.text("/proc/stat") or "").partition("\n")[0].split()
         if first[:1] == ["cpu"]:
-            for names, ticks in zip(_CPU_COLUMNS, first[1:], strict=False):
-                modes[names[0]] = modes.get(names[0], 0.0) + int(ticks) / self._ticks
+            for mode, ticks in zip(_CPU_COLUMNS, first[1:], strict=False):
+                modes[mode] = modes.get(mode, 0.0) + int(ticks) / self._ticks
         else:
             times = self._psutil.machine("cpu_times")
             for name in ("user", "system", "nice", "idle", "iowait", "interrupt", "steal"):
