@@ -1,0 +1,165 @@
+"""One daemon thread that reads what the running ffmpeg children report, while any runs."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+from collections.abc import Callable
+
+from .feed import GONE, ChildFeed
+from .safety import report_failure
+
+#: How often children without an exit descriptor are looked at, in seconds.
+_TICK = 0.05
+
+#: How many looks a child that something else reaped gets, to let its exit code appear.
+_LOOKS_AFTER_EXIT = 40
+
+
+class Watcher:
+    """Reads progress and notices exits; its thread lives only as long as there are children.
+
+    Args:
+        on_exit: called with a feed and its exit code, or `GONE`, once the child has ended.
+    """
+
+    def __init__(self, on_exit: Callable[[ChildFeed, object], None]) -> None:
+        self._on_exit = on_exit
+        self._lock = threading.Lock()
+        self._feeds: dict[ChildFeed, int] = {}
+        self._thread: threading.Thread | None = None
+        self._wake_fd: int | None = None
+
+    def watch(self, feed: ChildFeed) -> None:
+        """Read a child from now on.
+
+        Args:
+            feed: of a child that has started.
+        """
+        with self._lock:
+            self._feeds[feed] = _LOOKS_AFTER_EXIT
+            if self._thread is None:
+                wake_read, self._wake_fd = os.pipe()
+                os.set_blocking(wake_read, False)
+                os.set_blocking(self._wake_fd, False)
+                self._thread = threading.Thread(
+                    target=self._run, args=(wake_read,), name="otel-studio-ffmpeg", daemon=True
+                )
+                self._thread.start()
+            else:
+                self._wake()
+
+    def release(self, feed: ChildFeed) -> None:
+        """Stop reading a child and close what was held of it.
+
+        Args:
+            feed: as given to `watch`; an unknown one changes nothing.
+        """
+        with self._lock:
+            if self._feeds.pop(feed, None) is not None:
+                self._wake()
+            # Under the lock: the thread must not register a number that is reused by now.
+            feed.close()
+
+    def feeds(self) -> list[ChildFeed]:
+        """Return the feeds being read."""
+        with self._lock:
+            return list(self._feeds)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end, which it does when no child is left.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            Whether no thread is left.
+        """
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+        return self._thread is None
+
+    def after_fork(self) -> None:
+        """Drop everything in a forked child, where the thread does not exist."""
+        self._lock = threading.Lock()
+        for feed in list(self._feeds):
+            feed.lock = threading.RLock()
+            feed.close()
+        self._feeds.clear()
+        self._thread = None
+        if self._wake_fd is not None:
+            os.close(self._wake_fd)
+            self._wake_fd = None
+
+    def _wake(self) -> None:
+        if self._wake_fd is None:
+            return
+        try:
+            os.write(self._wake_fd, b"\0")
+        except BlockingIOError:  # the pipe is full: the thread wakes anyway
+            pass
+
+    def _run(self, wake_read: int) -> None:
+        with selectors.DefaultSelector() as selector:
+            while self._select(selector, wake_read):
+                for feed in self.feeds():
+                    self._look(feed)
+        os.close(wake_read)
+
+    def _select(self, selector: selectors.BaseSelector, wake_read: int) -> bool:
+        """Wait for the next thing to read; return `False` when no child is left."""
+        with self._lock:
+            if not self._feeds:
+                self._thread = None
+                if self._wake_fd is not None:
+                    os.close(self._wake_fd)
+                    self._wake_fd = None
+                return False
+            wanted = {wake_read}
+            timeout = None
+            for feed in self._feeds:
+                wanted.update(feed.open_fds())
+                if feed.exit_seen_ns is not None or feed.pidfd is None:
+                    timeout = _TICK
+                else:
+                    wanted.add(feed.pidfd)
+            # Registered anew each time: a descriptor closed meanwhile may have been reused.
+            for key in list(selector.get_map().values()):
+                selector.unregister(key.fd)
+            for fd in wanted:
+                selector.register(fd, selectors.EVENT_READ)
+        selector.select(timeout)
+        try:
+            os.read(wake_read, 4096)
+        except BlockingIOError:
+            pass
+        return True
+
+    def _look(self, feed: ChildFeed) -> None:
+        try:
+            feed.drain()
+            status = feed.peek_exit()
+            if status is None or feed.awaits_output:
+                if status is not None:
+                    feed.note_exit()
+                return
+            if status is GONE and self._has_another_look(feed):
+                feed.note_exit()
+                return
+            feed.drain()
+            self._on_exit(feed, status)
+        except Exception as error:
+            report_failure("reading the progress of ffmpeg", error)
+            if feed.discards:
+                self.release(feed)
+            else:
+                feed.discard()
+
+    def _has_another_look(self, feed: ChildFeed) -> bool:
+        with self._lock:
+            looks = self._feeds.get(feed, 0)
+            if looks > 0:
+                self._feeds[feed] = looks - 1
+            return looks > 0
