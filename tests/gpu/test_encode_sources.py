@@ -1,0 +1,86 @@
+"""What encoders say of themselves, beside every GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from fake_nvml import FakeDriver
+from otel_studio.guard import internal_errors
+from otel_studio.resources import encoders
+from otel_studio.resources.encoders import EncodeSources, EncodeStatistics, register_encode_source
+from otel_studio.resources.gpu import GpuMonitor
+from otel_studio.resources.gpu_records import EncodePerformance
+
+
+class _Source:
+    def __init__(self, **figures: float) -> None:
+        self.figures = figures
+
+    def encode_statistics(self) -> EncodeStatistics:
+        return EncodeStatistics(**self.figures)  # type: ignore[arg-type]
+
+
+def test_a_source_fills_the_record(
+    driver: FakeDriver, monitor: GpuMonitor, sources: EncodeSources
+) -> None:
+    """`performance_metrics` is what the source says at the time of the query."""
+    source = _Source(encode_fps=48.0, queue_length=3, failed_encodes=1)
+    remove = sources.register(source)
+    monitor.sample()
+    source.figures["queue_length"] = 2
+    expected = EncodePerformance(encode_fps=48.0, queue_length=2, failed_encodes=1)
+    assert [gpu.performance_metrics for gpu in monitor.utilization_metrics()] == [expected] * 2
+    remove()
+    assert monitor.utilization_metrics()[0].performance_metrics == EncodePerformance()
+
+
+def test_several_sources_are_put_together(sources: EncodeSources) -> None:
+    """Counts are added, averages weighted by their encodes, and what nobody knows stays unknown."""
+    sources.register(_Source(queue_length=3, average_encode_time_ms=100, completed_encodes=30))
+    sources.register(_Source(queue_length=1, average_encode_time_ms=200, completed_encodes=10))
+    sources.register(_Source(hardware_acceleration_active=True))
+    sources.register(_Source(hardware_acceleration_active=False))
+    together = sources.statistics()
+    assert (together.queue_length, together.average_encode_time_ms) == (4, 125)
+    assert together.hardware_acceleration_active is True
+    assert (together.encode_fps, together.failed_encodes) == (None, None)
+
+
+def test_a_source_is_added_once(sources: EncodeSources) -> None:
+    """Registering twice does not count twice."""
+    source = _Source(failed_encodes=2)
+    sources.register(source)
+    sources.register(source)
+    assert sources.statistics().failed_encodes == 2
+
+
+def test_a_source_that_raises(sources: EncodeSources) -> None:
+    """It is counted as a failure, and the others are heard."""
+
+    class Broken:
+        def encode_statistics(self) -> EncodeStatistics:
+            raise RuntimeError("no")
+
+    class Wrong:
+        def encode_statistics(self) -> EncodeStatistics:
+            return {"failed_encodes": 1}  # type: ignore[return-value]
+
+    sources.register(Broken())
+    sources.register(Wrong())
+    sources.register(_Source(failed_encodes=2))
+    assert sources.statistics().failed_encodes == 2
+    assert sum(internal_errors.values()) == 2
+
+
+def test_what_is_no_source_is_refused() -> None:
+    """An object without the method is refused in one sentence."""
+    with pytest.raises(TypeError, match=r"int has no method encode_statistics\(\): give an object"):
+        register_encode_source(3)  # type: ignore[arg-type]
+
+
+def test_the_sources_of_the_process(driver: FakeDriver) -> None:
+    """`register_encode_source` is heard by monitors that were given no sources of their own."""
+    remove = register_encode_source(_Source(failed_encodes=5))
+    assert encoders.process_sources.statistics().failed_encodes == 5
+    remove()
+    assert encoders.process_sources.statistics() == EncodeStatistics()

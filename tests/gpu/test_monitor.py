@@ -1,0 +1,195 @@
+"""The sampler thread: apart from requests, stoppable, and right in a forked child."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fake_nvml import FakeDriver, as_text, two_cards
+from otel_studio.clock import ManualClock, SystemClock
+from otel_studio.guard import internal_errors
+from otel_studio.resources.gpu import (
+    NOT_READ_YET,
+    NOT_STARTED,
+    STOPPED,
+    THREAD_NAME,
+    GpuMonitor,
+)
+
+from parts import ROOT, wait_until
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+
+
+def test_the_thread_reads_by_itself(driver: FakeDriver) -> None:
+    """After `start` the figures come without anyone asking, on one daemon thread."""
+    monitor = GpuMonitor(SystemClock())
+    assert monitor.reason == NOT_STARTED
+    monitor.start()
+    monitor.start()
+    wait_until(monitor.utilization_metrics, what="the first reading")
+    assert monitor.reason is None
+    assert [thread.daemon for thread in _threads()] == [True]
+    monitor.stop()
+    assert _threads() == []
+    assert (monitor.utilization_metrics(), monitor.reason) == ([], STOPPED)
+    assert driver.users == 0
+
+
+def test_it_can_be_started_again(driver: FakeDriver) -> None:
+    """A monitor that was stopped begins anew."""
+    monitor = GpuMonitor(SystemClock())
+    for _ in range(2):
+        monitor.start()
+        wait_until(monitor.utilization_metrics, what="a reading")
+        monitor.stop()
+    assert driver.users == 0
+
+
+def test_stop_without_start(driver: FakeDriver, clock: ManualClock) -> None:
+    """A monitor that only a test drove gives the library back too."""
+    monitor = GpuMonitor(clock)
+    monitor.sample()
+    assert driver.users == 1
+    monitor.stop()
+    monitor.stop()
+    assert driver.users == 0
+
+
+def test_a_driver_that_does_not_answer(driver: FakeDriver) -> None:
+    """While a call hangs, queries and `stop` return in time; what it gives so late is not shown."""
+    driver.change({"sleep_ms.nvmlDeviceGetCount_v2": 1_500})
+    monitor = GpuMonitor(SystemClock())
+    monitor.start()
+    wait_until(lambda: driver.calls("nvmlDeviceGetCount_v2"), what="the slow call")
+    begun = time.monotonic()
+    assert (monitor.utilization_metrics(), monitor.reason) == ([], NOT_READ_YET)
+    monitor.stop(timeout=0.05)
+    assert time.monotonic() - begun < 1
+    assert len(_threads()) == 1
+    wait_until(lambda: not _threads(), what="the thread to end")
+    assert (monitor.utilization_metrics(), monitor.reason) == ([], STOPPED)
+    assert driver.users == 0
+
+
+def test_the_thread_ends_where_there_will_never_be_a_gpu() -> None:
+    """Without the package no thread stays behind to look again."""
+
+    def missing() -> object:
+        raise ImportError
+
+    monitor = GpuMonitor(SystemClock(), load=missing)  # type: ignore[arg-type]
+    monitor.start()
+    wait_until(lambda: not _threads(), what="the thread to end")
+    assert "nvidia-ml-py" in str(monitor.reason)
+    monitor.stop()
+
+
+def test_queries_never_call_the_driver(driver: FakeDriver, monitor: GpuMonitor) -> None:
+    """A query reads the last snapshot, however often it is asked."""
+    monitor.sample()
+    calls = driver.calls()
+    for _ in range(10):
+        monitor.utilization_metrics()
+        monitor.snapshot()
+    assert driver.calls() == calls
+
+
+def test_readers_and_the_sampler_at_once(driver: FakeDriver, clock: ManualClock) -> None:
+    """Queries on several threads see whole readings while the sampler works."""
+    monitor = GpuMonitor(clock)
+    monitor.sample()
+    done = threading.Event()
+    seen: set[int] = set()
+
+    def ask() -> None:
+        while not done.is_set():
+            seen.add(len(monitor.utilization_metrics()))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        monitor.sample()
+        clock.advance(1)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert seen == {2}
+    assert not internal_errors
+    monitor.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize("held", [True, False])
+def test_a_forked_child(driver: FakeDriver, held: bool, tmp_path: Path, library: Path) -> None:
+    """A child reads for itself; one forked in the middle of a call says that it cannot.
+
+    The parent goes on in both cases.
+    """
+    program = f"""
+import os, sys, time
+sys.path[:0] = [{str(ROOT)!r}]
+import pynvml
+from otel_studio.clock import SystemClock
+from otel_studio.resources.gpu import FORKED_IN_A_CALL, GpuMonitor
+
+def wait(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+monitor = GpuMonitor(SystemClock())
+monitor.start()
+if {held}:
+    wait(monitor.utilization_metrics)
+    monitor.hold_for_fork()
+else:
+    wait(monitor._reading.locked)
+pid = os.fork()
+if pid == 0:
+    code = 1
+    try:
+        monitor.restart_after_fork()
+        if {held}:
+            wait(monitor.utilization_metrics)
+            own = monitor._reader._process.pid == os.getpid()
+            users = pynvml.nvmlLib.fake_nvml_users()
+            monitor.stop()
+            code = 0 if own and users == 2 and pynvml.nvmlLib.fake_nvml_users() == 1 else 2
+        else:
+            code = 0 if monitor.reason == FORKED_IN_A_CALL and monitor._thread is None else 3
+    finally:
+        os._exit(code)
+monitor.release_after_fork()
+assert os.waitpid(pid, 0)[1] == 0
+readings = monitor.batches.total()
+wait(lambda: monitor.batches.total() > readings)
+monitor.stop(timeout=5)
+"""
+    script = two_cards()
+    if not held:
+        script["sleep_ms.nvmlInitWithFlags"] = 400
+    (tmp_path / "script").write_text(as_text(script))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={
+            **os.environ,
+            "FAKE_NVML_SCRIPT": str(tmp_path / "script"),
+            "LD_LIBRARY_PATH": str(library.parent),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert result.returncode == 0, result.stderr
