@@ -15,6 +15,7 @@ from rich.text import Text
 
 from examples.demo_driver.waiting import stopped_within
 from otel_studio import api
+from otel_studio.registry.records import ServiceSummary
 
 #: Seconds between two tables where they cannot be redrawn in place.
 PLAIN_INTERVAL = 5.0
@@ -87,18 +88,18 @@ class Screen:
         return Group(operations_table(api.get_all_metrics(), rows), records, "")
 
 
-def operations_table(services: Iterable[api.ServiceSummary], most_rows: int | None = None) -> Table:
+def operations_table(services: Iterable[ServiceSummary], most_rows: int | None = None) -> Table:
     """Return the operations as a table of at most 80 columns.
 
     Args:
         services: from `api.get_all_metrics()`.
         most_rows: show only so many operations, those with the most runs.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column("service", no_wrap=True, max_width=15)
-    table.add_column("operation", no_wrap=True, max_width=24)
+    table.add_column("operation", no_wrap=True, max_width=25)
     for heading in ("count", "errors", "active", "p50", "p95", "p99"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     operations = [
         (service.service_name, name, metrics)
         for service in services

@@ -12,7 +12,7 @@ from otel_studio import api
 
 SLOWEST = 5
 SHARES_OF_A_RUN = 4
-ERROR_GROUPS = 8
+ERROR_KINDS = 8
 
 
 def print_summary(console: Console, seconds: float, outcomes: Counter[str]) -> None:
@@ -51,13 +51,18 @@ def _print_errors(console: Console) -> None:
     _heading(
         console, f"Errors: {statistics.total_errors} of {statistics.total_operations} operations"
     )
-    groups = [group for service in statistics.by_service.values() for group in service.groups]
-    groups.sort(key=lambda group: group.count, reverse=True)
-    for group in groups[:ERROR_GROUPS]:
-        _line(console, f"{group.count:>7} x {group.error_type} in {group.place}", "red")
-        _line(console, f"{'':10}{group.message or ''}", "dim")
-    if len(groups) > ERROR_GROUPS:
-        _line(console, f"{'':10}and {len(groups) - ERROR_GROUPS} more groups", "dim")
+    # One failure passes through several operations: shown once, with all of them.
+    seen: dict[tuple[str, str], list[str]] = {}
+    for service, errors in statistics.by_service.items():
+        for group in errors.groups:
+            where = seen.setdefault((group.error_type, group.place), [])
+            where += [f"{n:>11} x {_full(service, name)}" for name, n in group.operations.items()]
+    for error_type, place in list(seen)[:ERROR_KINDS]:
+        _line(console, f"    {error_type} in {place}", "red")
+        for line in seen[error_type, place]:
+            _line(console, line, "dim")
+    if len(seen) > ERROR_KINDS:
+        _line(console, f"    and {len(seen) - ERROR_KINDS} more kinds", "dim")
 
 
 def _print_caches(console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ FRAMES_PER_SECOND = 24
 PREVIEW_STEP = 4
 #: H.264 plays in every browser; MPEG-4 is what a build of FFmpeg without x264 has.
 VIDEO_CODEC = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+ENCODER_OPTIONS = {"preset": "veryfast"} if VIDEO_CODEC == "libx264" else {}
 
 media = studio.service("media-service")
 
@@ -61,7 +62,7 @@ def record_test_clip(seed: int, seconds: float = 2.0, size: str = "320x240") -> 
 
 
 @studio.track("decode_frames", service="media-service", capture_args=("path",))
-def decode_frames(path: Path, step: int = 1) -> Iterator[av.VideoFrame]:
+def decode_frames(path: Path, step: int = 1) -> Generator[av.VideoFrame, None, None]:
     """Yield the frames of a clip.
 
     Args:
@@ -104,6 +105,21 @@ def encode_picture(frame: av.VideoFrame) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
 
 
+def play(path: Path, width: int) -> Generator[bytes, None, None]:
+    """Yield every frame of a clip as a JPEG file.
+
+    Args:
+        path: the clip.
+        width: of each picture, in pixels.
+
+    Raises:
+        av.FFmpegError: when the clip is no video, or is damaged.
+    """
+    with contextlib.closing(decode_frames(path)) as frames:
+        for frame in frames:
+            yield encode_picture(resize_frame(frame, width))
+
+
 def render_preview(path: Path, width: int, stop: threading.Event) -> Preview:
     """Decode a clip, resize every fourth frame and encode the preview.
 
@@ -130,7 +146,9 @@ def render_preview(path: Path, width: int, stop: threading.Event) -> Preview:
 def _encode(frames: Iterable[av.VideoFrame], rate: int = FRAMES_PER_SECOND) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = cast("VideoStream", container.add_stream(VIDEO_CODEC, rate=rate))
+        stream = cast(
+            "VideoStream", container.add_stream(VIDEO_CODEC, rate=rate, options=ENCODER_OPTIONS)
+        )
         stream.pix_fmt = "yuv420p"
         for position, frame in enumerate(frames):
             if position == 0:

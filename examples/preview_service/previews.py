@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import threading
@@ -18,10 +19,8 @@ from examples.preview_service.jobs import JobQueue
 from examples.preview_service.media import (
     FRAMES_PER_SECOND,
     Preview,
-    decode_frames,
-    encode_picture,
+    play,
     render_preview,
-    resize_frame,
 )
 from examples.preview_service.store import PreviewStore
 
@@ -103,12 +102,13 @@ class PreviewService:
             ClipNotFound: if no clip has this id.
             av.FFmpegError: if the clip is no video, or is damaged.
         """
-        # Not closed here: when the listener leaves, a thread may still be decoding. The
-        # iterator closes its file when that thread, its last user, lets go of it.
-        pictures = (
-            encode_picture(resize_frame(frame, width))
-            for frame in decode_frames(self._library.path(clip_id))
-        )
-        while (picture := await to_thread.run_sync(next, pictures, None)) is not None:
-            yield picture
-            await asyncio.sleep(1 / FRAMES_PER_SECOND)
+        pictures = play(self._library.path(clip_id), width)
+        try:
+            while (picture := await to_thread.run_sync(next, pictures, None)) is not None:
+                yield picture
+                await asyncio.sleep(1 / FRAMES_PER_SECOND)
+        finally:
+            # When the whole service is stopped a thread may still be inside of the iterator,
+            # which then closes itself once that thread lets go of it.
+            with contextlib.suppress(ValueError):
+                pictures.close()

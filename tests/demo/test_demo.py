@@ -48,6 +48,7 @@ def address(output: Path, name: str) -> tuple[int, str]:
         30,
         f"the address of {name}",
     )
+    assert printed is not None
     return int(printed[1]), printed[2]
 
 
@@ -85,7 +86,7 @@ def test_it_ends_by_itself_with_real_figures(tmp_path: Path) -> None:
         ("media-service", "resize_frame"),
         ("media-service", "encode_preview"),
         ("job-queue", "wait_in_queue"),
-        ("preview-store", "save_preview"),
+        ("preview-store", "PreviewStore.save_preview"),
         ("opentelemetry.instrumentation.fastapi", "GET /previews/{clip_id}"),
         ("opentelemetry.instrumentation.sqlalchemy", "INSERT"),
     ]:
@@ -139,10 +140,9 @@ def test_ports_in_use(tmp_path: Path) -> None:
     assert line.startswith(f"Port {port} cannot be used")
     assert line.endswith("give another --port.")
 
-    with demo(tmp_path / "first.txt"), demo(tmp_path / "second.txt"):
-        ports = {
-            address(tmp_path / file, name)[0]
-            for file in ("first.txt", "second.txt")
-            for name in ("Service", "Metrics")
-        }
-    assert len(ports) == 4
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    with demo(first):
+        ports = {address(first, name) for name in ("Service", "Metrics")}
+        with demo(second):
+            ports |= {address(second, name) for name in ("Service", "Metrics")}
+    assert len({port for port, _ in ports}) == 4

@@ -11,13 +11,23 @@ import httpx
 import pytest
 from fastapi import Request
 
+import otel_studio as studio
 from examples.demo_driver.server import ServiceThread, listen
 from examples.preview_service.app import create_app
 from examples.preview_service.preview_routes import unless_client_leaves
+from otel_studio import Isolated, api
+
+from parts import wait_until
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[httpx.Client]:
+def observed() -> Iterator[Isolated]:
+    with studio.isolated() as own:
+        yield own
+
+
+@pytest.fixture
+def client(tmp_path: Path, observed: Isolated) -> Iterator[httpx.Client]:
     service = ServiceThread(create_app(tmp_path), listen(0, or_any=False))
     service.start()
     with httpx.Client(base_url=service.address, trust_env=False) as client:
@@ -32,7 +42,9 @@ def clip_id(client: httpx.Client) -> str:
     return cast("str", made.json()["clip_id"])
 
 
-def test_a_preview_is_made_once_and_then_kept(client: httpx.Client, clip_id: str) -> None:
+def test_a_preview_is_made_once_and_then_kept(
+    client: httpx.Client, clip_id: str, observed: Isolated
+) -> None:
     """The first request renders, the second is a hit; clearing the cache makes it a miss again."""
     first = client.get(f"/previews/{clip_id}")
     assert (first.status_code, first.headers["X-Cache"]) == (200, "miss")
@@ -41,6 +53,10 @@ def test_a_preview_is_made_once_and_then_kept(client: httpx.Client, clip_id: str
     assert client.get(f"/previews/{clip_id}", params={"width": 80}).headers["X-Cache"] == "miss"
     assert client.delete("/cache").json() == {"dropped": 2}
     assert client.get(f"/previews/{clip_id}").headers["X-Cache"] == "miss"
+    observed.assert_operation("preview-service", "generate_preview", count=3, errors=0, active=0)
+    observed.assert_operation("cache-service", "clear_all", count=1, attributes={"entries": 2})
+    (kept,) = api.get_cache_performance_metrics("previews")
+    assert (kept.hits, kept.misses, kept.evictions_by_reason) == (1, 3, {"cleared": 2})
 
 
 def test_an_uploaded_clip_is_the_one_that_is_downloaded(client: httpx.Client, clip_id: str) -> None:
@@ -52,8 +68,10 @@ def test_an_uploaded_clip_is_the_one_that_is_downloaded(client: httpx.Client, cl
     assert client.get(f"/previews/{uploaded}").status_code == 200
 
 
-def test_a_damaged_clip_is_refused_and_noted_in_the_table(client: httpx.Client) -> None:
-    """What the decoder says reaches the client and the table of attempts."""
+def test_a_damaged_clip_is_refused_and_noted_in_the_table(
+    client: httpx.Client, observed: Isolated
+) -> None:
+    """What the decoder says reaches the client, the table of attempts and the statistics."""
     clip_id = client.post("/clips", content=b"this is no video").json()["clip_id"]
     refused = client.get(f"/previews/{clip_id}")
     assert refused.status_code == 422
@@ -61,6 +79,45 @@ def test_a_damaged_clip_is_refused_and_noted_in_the_table(client: httpx.Client) 
     (attempt,) = client.get("/previews").json()
     assert (attempt["clip_id"], attempt["frames"]) == (clip_id, None)
     assert "Invalid data" in attempt["error"]
+    for service, operation in [
+        ("media-service", "decode_frames"),
+        ("preview-service", "generate_preview"),
+    ]:
+        observed.assert_operation(service, operation, count=1, errors=1, active=0)
+    request = ("opentelemetry.instrumentation.fastapi", "GET /previews/{clip_id}")
+    observed.assert_operation(*request, count=1, errors=0)
+    assert observed.operation("opentelemetry.instrumentation.sqlalchemy", "INSERT").count == 1
+
+
+def test_what_a_request_causes_belongs_to_its_trace(
+    client: httpx.Client, clip_id: str, observed: Isolated
+) -> None:
+    """Across the queue, the worker and its thread, every step is below the request."""
+    assert client.get(f"/previews/{clip_id}").status_code == 200
+    for service, operation, parent in [
+        ("job-queue", "wait_in_queue", "GET /previews/{clip_id}"),
+        ("preview-service", "generate_preview", "GET /previews/{clip_id}"),
+        ("media-service", "decode_frames", "generate_preview"),
+        ("media-service", "resize_frame", "generate_preview"),
+        ("media-service", "encode_preview", "generate_preview"),
+        ("preview-store", "PreviewStore.save_preview", "generate_preview"),
+        ("opentelemetry.instrumentation.sqlalchemy", "INSERT", "PreviewStore.save_preview"),
+    ]:
+        observed.assert_operation(service, operation, parent=parent)
+
+
+def test_a_listener_that_leaves_cancels_the_stream(
+    client: httpx.Client, clip_id: str, observed: Isolated
+) -> None:
+    """Closing the connection after the first picture ends the stream and closes the clip."""
+    with client.stream("GET", f"/frames/{clip_id}") as playing:
+        next(playing.iter_bytes())
+    wait_until(
+        lambda: observed.operation("preview-service", "stream_frames").cancelled == 1,
+        what="the stream to be cancelled",
+    )
+    observed.assert_operation("preview-service", "stream_frames", count=1, errors=0, active=0)
+    observed.assert_operation("media-service", "decode_frames", cancelled=1, errors=0, active=0)
 
 
 @pytest.mark.parametrize("path", ["/clips/none", "/previews/none", "/frames/none"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-from otel_studio.api import OperationMetrics, ServiceSummary
 from rich.console import Console
 
 from examples.demo_driver.screen import LastRecords, milliseconds, operations_table
+from otel_studio.registry.records import OperationMetrics, ServiceSummary
 
 
 def metrics(count: int, duration: float | None = 1_234.5) -> OperationMetrics:
