@@ -301,8 +301,8 @@ class StudioTracer(Tracer):
             span._parent_context = parent_context
             span._parent_id = parent_context.span_id
             span._parent_remote = parent_context.is_remote
-        elif parent is not None:
-            span._parent_id = parent._span_id  # type: ignore[attr-defined]
+        elif type(parent) is StudioSpan:
+            span._parent_id = parent._span_id
         if trace_state:
             span._trace_state = trace_state
         self._fill(span, kind, attributes, links, start_time)

@@ -1,0 +1,171 @@
+"""The buffer of ended spans, and what counts as running."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import Any
+
+from otel_studio import guard
+from otel_studio.clock import ManualClock
+from otel_studio.tracing.buffer import EndedSpans, Timebase
+from otel_studio.tracing.provider import StudioTracerProvider
+
+
+class Counter:
+    """Counts what it is handed."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.names: list[str] = []
+
+    def consume(self, spans: Any) -> None:
+        self.batches.append(len(spans))
+        self.names.extend(span._name for span in spans)
+
+
+def test_a_full_backlog_is_folded_by_the_thread_that_ends_a_span() -> None:
+    """Nothing waits without bound: past the limit the caller folds."""
+    provider = StudioTracerProvider(shutdown_on_exit=False, backlog=10)
+    counter = Counter()
+    provider.ended.add_consumer(counter)
+    tracer = provider.get_tracer("t")
+    for number in range(100):
+        tracer.start_span(str(number)).end()
+    assert len(provider.ended.spans) <= 10
+    provider.ended.fold()
+    assert counter.names == [str(number) for number in range(100)]
+
+
+def test_nothing_is_lost_between_threads() -> None:
+    """Spans that 8 threads end while others fold are handed over exactly once."""
+    provider = StudioTracerProvider(shutdown_on_exit=False, backlog=50)
+    counter = Counter()
+    provider.ended.add_consumer(counter)
+    tracer = provider.get_tracer("t")
+
+    def work(thread: int) -> None:
+        for number in range(2_000):
+            tracer.start_span(f"{thread}.{number}").end()
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        provider.ended.fold()
+    provider.ended.fold()
+    assert len(counter.names) == len(set(counter.names)) == 16_000
+
+
+def test_a_consumer_that_raises_does_not_stop_the_others() -> None:
+    """Its failure is counted, and the batch still reaches the next consumer."""
+    guard.forget_said()
+
+    class Broken:
+        def consume(self, spans: Any) -> None:
+            raise RuntimeError("no")
+
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    counter = Counter()
+    provider.ended.add_consumer(Broken())
+    provider.ended.add_consumer(counter)
+    provider.get_tracer("t").start_span("s").end()
+    provider.ended.fold()
+    assert counter.names == ["s"]
+    assert guard.internal_errors == {"folding spans into Broken": 1}
+
+
+def test_a_span_that_ends_inside_a_read_waits_its_turn() -> None:
+    """A finalizer that ends a span while this thread reads neither deadlocks nor is lost."""
+    provider = StudioTracerProvider(shutdown_on_exit=False, backlog=1)
+    counter = Counter()
+    provider.ended.add_consumer(counter)
+    tracer = provider.get_tracer("t")
+    with provider.ended.folded():
+        for number in range(50):
+            tracer.start_span(str(number)).end()
+        assert counter.names == []
+    provider.ended.fold()
+    assert len(counter.names) == 50
+
+
+def test_a_wall_clock_that_is_set_back_makes_no_negative_duration() -> None:
+    """Durations are monotonic; start times follow the clock that the machine shows."""
+    clock = ManualClock(start=1_000_000.0)
+    provider = StudioTracerProvider(shutdown_on_exit=False, clock=clock)
+    tracer = provider.get_tracer("t")
+    span = tracer.start_span("s")
+    clock.advance(2)
+    clock.set_wall(500_000.0)
+    span.end()
+    assert span.end_time - span.start_time == 2_000_000_000
+    later = tracer.start_span("later")
+    provider.ended.fold()
+    later.end()
+    assert later.start_time == 500_000 * 10**9
+
+
+def test_an_end_before_the_start_counts_as_zero() -> None:
+    """Times that a caller gives in the wrong order make a duration of zero, not a negative one."""
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    span = provider.get_tracer("t").start_span("s", start_time=5_000)
+    span.end(end_time=1_000)
+    assert span.end_time - span.start_time == 0
+
+
+def test_running_spans_are_known_and_dropped_ones_leave() -> None:
+    """A span is running until its end; one that is dropped without an end is abandoned."""
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    counter = Counter()
+    provider.ended.add_consumer(counter)
+    tracer = provider.get_tracer("t")
+    span = tracer.start_span("kept")
+    dropped = tracer.start_span("dropped")
+    assert sorted(s._name for s in provider.active_spans()) == ["dropped", "kept"]
+    del dropped
+    gc.collect()
+    assert [s._name for s in provider.active_spans()] == ["kept"]
+    span.end()
+    assert provider.active_spans() == []
+    provider.ended.fold()
+    assert counter.names == ["dropped", "kept"]
+
+
+def test_a_span_that_two_threads_end_is_counted_once() -> None:
+    """The second end is ignored, whoever comes first."""
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    counter = Counter()
+    provider.ended.add_consumer(counter)
+    tracer = provider.get_tracer("t")
+    for _ in range(200):
+        span = tracer.start_span("s")
+        threads = [threading.Thread(target=span.end) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    provider.ended.fold()
+    assert len(counter.names) == 200
+
+
+def test_the_timebase_ignores_jitter_and_follows_steps() -> None:
+    """An offset moves for a step of the wall clock, not for a microsecond of drift."""
+    clock = ManualClock(start=100.0)
+    timebase = Timebase(clock)
+    before = timebase.offset
+    clock.set_wall(100.0005)
+    timebase.refresh()
+    assert timebase.offset == before
+    clock.set_wall(50.0)
+    timebase.refresh()
+    assert timebase.offset == before - 50 * 10**9
+
+
+def test_a_fold_of_nothing_calls_nobody() -> None:
+    """Consumers see no empty batch."""
+    ended = EndedSpans(10, Timebase(ManualClock()))
+    counter = Counter()
+    ended.add_consumer(counter)
+    ended.fold()
+    ended.remove_consumer(counter)
+    assert counter.batches == []
