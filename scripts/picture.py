@@ -46,7 +46,7 @@ async def _draw(service: str, seconds: float, screen: Screen, console: Console) 
     async with httpx.AsyncClient(base_url=service, timeout=30, trust_env=False) as client:
         load = asyncio.create_task(Load(client, RATE).run(stop))
         await asyncio.sleep(seconds)
-        console.print(Text("$ make demo", "bold"))
+        console.print(Text("$ make demo\n", "bold"))
         console.print(screen.picture())
         stop.set()
         await load

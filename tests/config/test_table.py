@@ -99,18 +99,6 @@ def test_the_typed_keywords_are_the_table():
     assert typing.is_typeddict(SettingsKeywords)
 
 
-def test_the_reference_page_is_the_table():
-    """The page in the documentation is written by the script, from the table as it is."""
-    done = subprocess.run(
-        [sys.executable, "scripts/settings_page.py", "--check"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_says_what_it_means_in_whole_sentences(name):
     """The reference page is made of these words."""

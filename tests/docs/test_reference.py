@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import otel_studio
 from otel_studio import api
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
 
 
 def test_the_table_of_queries_is_the_api():
@@ -23,12 +26,16 @@ def test_the_page_of_python_names_all_public_names():
     described = re.findall(
         r"^::: otel_studio\.(?:\w+\.)?(\w+)", (REFERENCE / "python.md").read_text(), re.MULTILINE
     )
-    assert set(described) == set(otel_studio.__all__) - {"__version__", "api"}
+    assert set(described) >= set(otel_studio.__all__) - {"__version__", "api"}
 
 
-def test_every_metric_of_operations_is_on_the_page():
-    """The names that a program exports are looked up there."""
-    from otel_studio.metrics.points import DESCRIPTIONS
-
-    page = (REFERENCE / "telemetry.md").read_text()
-    assert [name for name in DESCRIPTIONS if f"| `{name}` |" not in page] == []
+def test_the_pages_made_from_code_are_current():
+    """Settings and telemetry are written by a script, from the code as it is."""
+    done = subprocess.run(
+        [sys.executable, "scripts/reference_pages.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
