@@ -77,15 +77,24 @@ def global_tracer_provider() -> trace_api.TracerProvider | None:
     return getattr(trace_api, "_TRACER_PROVIDER", None)
 
 
-def replace_global_tracer_provider(provider: trace_api.TracerProvider | None) -> None:
-    """Set the global provider even where one is set (private: `trace._TRACER_PROVIDER`).
+def replace_global_tracer_provider(
+    provider: trace_api.TracerProvider | None, *, for_good: bool = False
+) -> None:
+    """Set the global provider even where one is set.
 
-    Used only to put our own provider in the place of one of ours.
+    Private: `trace._TRACER_PROVIDER`, `trace._TRACER_PROVIDER_SET_ONCE`.
+
+    Args:
+        provider: ours, or the one that stood there before.
+        for_good: a later `set_tracer_provider` is refused, as after any first one.
     """
-    if provider is not None and global_tracer_provider() is None:
-        trace_api.set_tracer_provider(provider)
-    else:
-        trace_api._TRACER_PROVIDER = provider
+    trace_api._TRACER_PROVIDER = provider
+    if for_good:
+        trace_api._TRACER_PROVIDER_SET_ONCE.do_once(_nothing)
+
+
+def _nothing() -> None:
+    """Stand for the setting that has been done already."""
 
 
 def global_meter_provider() -> Any:
@@ -95,15 +104,16 @@ def global_meter_provider() -> Any:
     return getattr(_internal, "_METER_PROVIDER", None)
 
 
-def replace_global_meter_provider(provider: Any) -> None:
-    """Set the global meter provider even where one of ours is set (private: `metrics._internal`)."""
-    from opentelemetry import metrics as metrics_api
+def replace_global_meter_provider(provider: Any, *, for_good: bool = False) -> None:
+    """Set the global meter provider even where one is set.
+
+    Private: `metrics._internal._METER_PROVIDER`, `._METER_PROVIDER_SET_ONCE`.
+    """
     from opentelemetry.metrics import _internal
 
-    if provider is not None and global_meter_provider() is None:
-        metrics_api.set_meter_provider(provider)
-    else:
-        _internal._METER_PROVIDER = provider
+    _internal._METER_PROVIDER = provider
+    if for_good:
+        _internal._METER_PROVIDER_SET_ONCE.do_once(_nothing)
 
 
 def metric_readers(meter_provider: Any) -> list[Any]:

@@ -498,9 +498,9 @@ def _install(studio: Studio) -> None:
         ports.use_tracer_provider(trace_api.NoOpTracerProvider())
         return
     if studio.owns_tracer_provider:
-        otel_private.replace_global_tracer_provider(studio.tracer_provider)
+        otel_private.replace_global_tracer_provider(studio.tracer_provider, for_good=True)
     if studio.owns_meter_provider:
-        otel_private.replace_global_meter_provider(studio.meter_provider)
+        otel_private.replace_global_meter_provider(studio.meter_provider, for_good=True)
     ports.use_tracer_provider(studio.tracer_provider)
     with studio.registry.reading():
         for name in operations.declared_services():

@@ -24,6 +24,8 @@ MOVED = "a new OpenTelemetry release moved {}: otel_studio/otel_private.py must 
         (context_api, "_RUNTIME_CONTEXT"),
         (context_api, "_SUPPRESS_INSTRUMENTATION_KEY"),
         (trace_api, "_TRACER_PROVIDER"),
+        (trace_api, "_TRACER_PROVIDER_SET_ONCE"),
+        (metrics_api._internal, "_METER_PROVIDER_SET_ONCE"),
         (metrics_api._internal, "_METER_PROVIDER"),
         (context_api._RUNTIME_CONTEXT, "_current_context"),
         (sampling.ALWAYS_ON, "_decision"),
