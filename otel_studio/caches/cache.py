@@ -8,9 +8,11 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, TypeVar
 
 from otel_studio.caches.backend import Backend, Growth, Read, summed
+from otel_studio.caches.entries import EntryLedger
 from otel_studio.caches.keys import KeyLabels
 from otel_studio.caches.report import performance_of
 from otel_studio.caches.statistics import (
+    CLEAR,
     EVICT,
     HIT,
     MISS,
@@ -47,6 +49,7 @@ class Cache:
         clock: where times come from.
         labels: what is kept of keys.
         salt: makes the fingerprints of keys differ from those of another process.
+        wake: has the registry ask a new backend soon.
 
     Example:
         >>> previews = CacheRegistry(SystemClock()).cache("previews")  # doctest: +SKIP
@@ -64,6 +67,7 @@ class Cache:
         "_now",
         "_peak_bytes",
         "_statistics",
+        "_wake",
         "name",
         "service",
     )
@@ -75,6 +79,7 @@ class Cache:
         clock: Clock,
         labels: KeyLabels,
         salt: int,
+        wake: Callable[[], None],
     ) -> None:
         self.name = name
         self.service = service
@@ -85,6 +90,7 @@ class Cache:
         self._statistics = CacheStatistics(name, labels, salt)
         self._backends: list[Backend] = []
         self._peak_bytes: int | None = None
+        self._wake = wake
         self._lock = threading.RLock()
         self._folding = False
 
@@ -133,6 +139,16 @@ class Cache:
         if len(self._events) >= _FOLD_AT:
             self._fold_full()
 
+    def clear(self, entries: int) -> None:
+        """Record that all entries went at once.
+
+        Args:
+            entries: how many there were.
+        """
+        self._append((CLEAR, None, entries, self._now()))
+        if len(self._events) >= _FOLD_AT:
+            self._fold_full()
+
     def wrap(
         self,
         mapping: MutableMapping[K, V],
@@ -159,11 +175,17 @@ class Cache:
         Args:
             read: returns a `CacheReading`, or `None` once the backend is gone for good.
             remote: whether asking takes I/O. Then it is asked at intervals on a thread of the
-                registry; otherwise before every query.
+                registry, and entries are not kept count of here; otherwise it is asked before
+                every query.
             from_now: whether what the backend had counted before is left out.
         """
         with self._lock:
             self._backends.append(Backend(read, remote=remote, from_now=from_now))
+            if remote:
+                self._statistics.keeps_ledger = False
+                self._statistics.ledger = EntryLedger()
+        if remote:
+            self._wake()
 
     def poll(self, *, remote: bool = False) -> None:
         """Fold what waits, and ask the backends.
@@ -188,11 +210,6 @@ class Cache:
             used = self._reading().memory_bytes
             if used is not None:
                 self._peak_bytes = max(self._peak_bytes or 0, used)
-
-    @property
-    def has_remote_backend(self) -> bool:
-        """Whether some backend takes I/O to ask."""
-        return any(backend.remote for backend in self._backends)
 
     def performance(self) -> CachePerformance:
         """Return what is known of the cache now."""

@@ -93,6 +93,13 @@ class EntryLedger:
         if int(self._guessed_removals) > before:
             self.remove(next(iter(self._sizes)))
 
+    def clear(self) -> None:
+        """Note that all entries are gone, and be exact again."""
+        self._sizes.clear()
+        self._kept_bytes = 0
+        self._threshold = _ALL_KEYS
+        self._guessed_removals = 0.0
+
     def _keep_fewer(self) -> None:
         self._threshold //= 2
         for fingerprint in [key for key in self._sizes if key & _MASK >= self._threshold]:

@@ -120,10 +120,9 @@ class RecordingMapping(MutableMapping[K, V]):
 
     def clear(self) -> None:
         """Remove all entries."""
-        keys = list(self._mapping)
+        entries = len(self._mapping)
         self._mapping.clear()
-        for key in keys:
-            self._cache.evict(key, reason="cleared")
+        self._cache.clear(entries)
 
     def __contains__(self, key: object) -> bool:
         return key in self._mapping

@@ -167,6 +167,11 @@ class MissRatioCurve:
         self._last_use = last_use
         self._uses = sorted(last_use.values())
 
+    def forget_keys(self) -> None:
+        """Note that every key was removed."""
+        self._last_use.clear()
+        self._uses.clear()
+
     def fade(self) -> None:
         """Halve the weight of what was seen, and forget keys not used for two fadings."""
         self._reads /= 2

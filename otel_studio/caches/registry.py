@@ -61,6 +61,7 @@ class CacheRegistry:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._wake = threading.Event()
         #: Names that were given the shared cache instead of one of their own.
         self.overflowed = 0
 
@@ -96,7 +97,7 @@ class CacheRegistry:
                 service = name = _OTHER
                 found = self._caches.get((service, name))
             if found is None:
-                found = Cache(name, service, self._clock, self._labels, self._salt)
+                found = Cache(name, service, self._clock, self._labels, self._salt, self._poll_soon)
                 self._caches[service, name] = found
         return found
 
@@ -182,6 +183,7 @@ class CacheRegistry:
             timeout: seconds to wait at most for a backend that is slow to answer.
         """
         self._stopping.set()
+        self._wake.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -189,6 +191,7 @@ class CacheRegistry:
     def restart_after_fork(self) -> None:
         """Begin at zero in a forked child, with a thread of its own if the parent had one."""
         self._lock = threading.Lock()
+        self._wake = threading.Event()
         self._thresholds.restart_after_fork()
         for cache in self.caches():
             cache.restart_after_fork()
@@ -196,12 +199,17 @@ class CacheRegistry:
         if had_thread:
             self.start()
 
+    def _poll_soon(self) -> None:
+        self._wake.set()
+
     def _run(self, stopping: threading.Event) -> None:
-        while not stopping.wait(self._poll_interval):
+        while not stopping.is_set():
             try:
                 self.poll()
             except Exception as error:
                 report_internal_error("polling the caches", error)
+            self._wake.wait(self._poll_interval)
+            self._wake.clear()
 
 
 def _require_name(what: str, given: object) -> None:

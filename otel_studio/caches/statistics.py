@@ -15,10 +15,10 @@ from otel_studio.caches.windows import DAY, HOUR, MINUTE, SECOND, SliceRing, Tal
 from otel_studio.guard import warn_once
 from otel_studio.registry.sketch import Sketch
 
-HIT, MISS, SET, EVICT = range(4)
+HIT, MISS, SET, EVICT, CLEAR = range(5)
 
 #: Kind, key, detail (the duration of an access in seconds, the size of an entry in bytes, the
-#: reason of an eviction) and the monotonic time in nanoseconds.
+#: reason of an eviction, the number of entries cleared), monotonic time in nanoseconds.
 Event = tuple[int, Any, Any, int]
 
 #: Stands for the key of an eviction that does not say which entry went.
@@ -28,7 +28,7 @@ UNKNOWN_KEY: Any = object()
 _TO_MAKE_ROOM = frozenset({"size"})
 
 #: What each kind of event means to an order of last uses.
-_ROLES = (READ, READ, STORED, REMOVED)
+_ROLES = (READ, READ, STORED, REMOVED, REMOVED)
 
 _MAX_REASONS = 16
 _OTHER = "__other__"
@@ -53,6 +53,8 @@ class CacheStatistics:
         self._labels = labels
         self._salt = salt
         self.ledger = EntryLedger()
+        #: Off where a backend knows the entries better than what is recorded here.
+        self.keeps_ledger = True
         self.start()
 
     def start(self) -> None:
@@ -76,7 +78,7 @@ class CacheStatistics:
         kinds, keys, details, times = zip(*events, strict=True)
         seconds = (min(times) // SECOND, max(times) // SECOND)
         if seconds[0] == seconds[1]:
-            for kind in (HIT, MISS, SET, EVICT):
+            for kind in (HIT, MISS, SET):
                 self._count(kind, kinds.count(kind), times[0])
         else:
             by_second = Counter(zip(kinds, [time // SECOND for time in times], strict=True))
@@ -94,12 +96,12 @@ class CacheStatistics:
             self.hot_keys.add(self._labels.counted(uses))
             self.curve.observe([READ] * len(kinds), fingerprints)
             if MISS in kinds and self.ledger.entries:
-                self._note_entries(events, fingerprints)
+                self._note_changes(events, fingerprints)
         else:
             reads = Counter([key for kind, key in zip(kinds, keys, strict=True) if kind <= MISS])
             self.hot_keys.add(self._labels.counted(reads))
-            self._note_changes(kinds, details, fingerprints)
-            self._note_entries(events, fingerprints)
+            self._note_uses(kinds, details, fingerprints)
+            self._note_changes(events, fingerprints)
         if details.count(None) < len(details):
             self._note_durations(events, wall_offset_ns)
 
@@ -120,17 +122,18 @@ class CacheStatistics:
                 self._count(kind, count, now_ns)
         for reason, count in evictions.items():
             if count:
-                self.counts[EVICT] += count
-                self._count_reason(reason, count)
+                self._count_evictions(reason, count)
 
     def _count(self, kind: int, count: int, time_ns: int) -> None:
-        self.counts[kind] += count
+        if kind <= SET:
+            self.counts[kind] += count
         if kind == HIT:
             self.windows.add(time_ns, hits=count)
         elif kind == MISS:
             self.windows.add(time_ns, misses=count)
 
-    def _count_reason(self, reason: str, count: int) -> None:
+    def _count_evictions(self, reason: str, count: int) -> None:
+        self.counts[EVICT] += count
         if reason not in self.evictions and len(self.evictions) >= _MAX_REASONS:
             reason = _OTHER
         self.evictions[reason] += count
@@ -149,10 +152,15 @@ class CacheStatistics:
             for _ in range(min(hours, _FADINGS_AT_MOST)):
                 self.curve.fade()
 
-    def _note_changes(
+    def _note_uses(
         self, kinds: Sequence[int], details: Sequence[Any], fingerprints: Sequence[int]
     ) -> None:
-        """Tell the curve of reads, stores and invalidations among the events."""
+        """Tell the curve of reads, stores and invalidations among the events, in order."""
+        if CLEAR in kinds:
+            self.curve.forget_keys()
+            last = len(kinds) - 1 - kinds[::-1].index(CLEAR)
+            kinds, details = kinds[last + 1 :], details[last + 1 :]
+            fingerprints = fingerprints[last + 1 :]
         changes = [
             (_ROLES[kind], fingerprint)
             for kind, detail, fingerprint in zip(kinds, details, fingerprints, strict=True)
@@ -161,20 +169,23 @@ class CacheStatistics:
         if changes:
             self.curve.observe(*zip(*changes, strict=True))
 
-    def _note_entries(self, events: Sequence[Event], fingerprints: Sequence[int]) -> None:
+    def _note_changes(self, events: Sequence[Event], fingerprints: Sequence[int]) -> None:
         """Keep the ledger of entries, and count evictions by reason."""
-        ledger = self.ledger
+        ledger = self.ledger if self.keeps_ledger else EntryLedger()
         for (kind, key, detail, _), fingerprint in zip(events, fingerprints, strict=True):
             if kind == SET:
                 ledger.store(fingerprint, self._bytes(detail))
             elif kind == MISS:  # it went without a word: it expired, or another process removed it
                 ledger.remove(fingerprint)
             elif kind == EVICT:
-                self._count_reason(str(detail), 1)
+                self._count_evictions(str(detail), 1)
                 if key is UNKNOWN_KEY:
                     ledger.remove_unknown()
                 else:
                     ledger.remove(fingerprint)
+            elif kind == CLEAR:
+                self._count_evictions("cleared", detail)
+                ledger.clear()
 
     def _note_durations(self, events: Sequence[Event], wall_offset_ns: int) -> None:
         timed = [event for event in events if event[0] <= MISS and event[2] is not None]

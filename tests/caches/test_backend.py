@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from otel_studio.caches import Cache, CacheReading, CacheRegistry
-from otel_studio.clock import ManualClock
+from otel_studio.clock import ManualClock, SystemClock
 from otel_studio.guard import internal_errors
 
 
@@ -92,12 +92,24 @@ def test_remote_backend_is_not_asked_by_a_query(
         return CacheReading(entries=9, fragmentation=1.2)
 
     previews.attach(read, remote=True)
-    assert previews.has_remote_backend
+    previews.set("a", size=1)
     assert report().entries is None
     assert asked == []
     caches.poll()
     assert report().entries == 9
     assert len(asked) == 1
+
+
+def test_new_remote_backend_is_asked_at_once() -> None:
+    """Whoever attaches a server need not wait for the next interval."""
+    caches = CacheRegistry(SystemClock(), cache_poll_interval=3600)
+    caches.start()
+    try:
+        asked = threading.Event()
+        caches.cache("server").attach(asked.set, remote=True)
+        assert asked.wait(30)
+    finally:
+        caches.stop()
 
 
 def test_backend_that_is_gone_is_forgotten(previews: Cache, report) -> None:

@@ -216,6 +216,19 @@ def test_eviction_without_a_key(previews: Cache, report) -> None:
     assert (record.entries, record.size_is_estimate) == (1, True)
 
 
+def test_clearing_takes_everything(previews: Cache, report) -> None:
+    """All entries go at once: counted, gone, and no later read of them would have been a hit."""
+    for key in range(10):
+        previews.set(key, size=10)
+    previews.clear(10)
+    previews.set("new", size=5)
+    previews.miss(3)
+    record = report()
+    assert record.evictions_by_reason == {"cleared": 10}
+    assert record.entries == 1
+    assert {p.size_factor: p.hit_rate for p in record.predicted_hit_rates}[4.0] == 0.0
+
+
 def test_reasons_are_bounded(previews: Cache, report) -> None:
     """A reason per key does not become a series per key: the rest is `__other__`."""
     for n in range(100):
