@@ -21,7 +21,7 @@ from otel_studio.registry.records import ServiceSummary
 PLAIN_INTERVAL = 5.0
 LIVE_INTERVAL = 0.5
 #: Lines of a terminal that are not rows: addresses, headings, log records.
-OTHER_LINES = 14
+OTHER_LINES = 12
 CONTRIB_PREFIX = "opentelemetry.instrumentation."
 
 
@@ -101,14 +101,14 @@ def operations_table(services: Iterable[ServiceSummary], most_rows: int | None =
     for heading in ("count", "errors", "active", "p50", "p95", "p99"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=5)
     operations = [
-        (service.service_name, name, metrics)
-        for service in services
-        for name, metrics in service.operation_metrics.items()
+        (short_name(summary.service_name), name, metrics)
+        for summary in services
+        for name, metrics in summary.operation_metrics.items()
     ]
     shown = sorted(operations, key=lambda row: row[2].count, reverse=True)[:most_rows]
-    for service_name, name, metrics in sorted(shown, key=lambda row: row[:2]):
+    for service, name, metrics in sorted(shown, key=lambda row: row[:2]):
         table.add_row(
-            Text(short_name(service_name), "cyan"),
+            Text(service, "cyan"),
             name,
             str(metrics.count),
             Text(str(metrics.errors), "red" if metrics.errors else "dim"),

@@ -28,6 +28,14 @@ ENCODER_OPTIONS = {"preset": "veryfast"} if VIDEO_CODEC == "libx264" else {}
 media = studio.service("media-service")
 
 
+class NoPictures(Exception):
+    """The file can be read, but there is no video in it."""
+
+
+#: What `decode_frames` and `render_preview` raise for a file that is not a whole video.
+Undecodable = (av.FFmpegError, NoPictures)
+
+
 class RenderingStopped(Exception):
     """Nobody waits for this preview any longer."""
 
@@ -47,6 +55,11 @@ class Preview:
     frames: int
     width: int
     height: int
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a clip cannot be decoded, without FFmpeg's number and the file's path."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 @studio.track("record_test_clip", service="media-service", capture_args=("seed", "seconds"))
@@ -70,11 +83,13 @@ def decode_frames(path: Path, step: int = 1) -> Generator[av.VideoFrame, None, N
         step: yield every so manieth frame; the others are decoded and passed over.
 
     Raises:
-        av.FFmpegError: when the file is no video, or is damaged.
+        av.FFmpegError: when the file is damaged.
+        NoPictures: when it is a file of another kind.
     """
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        for position, frame in enumerate(container.decode(stream)):
+        if not container.streams.video:
+            raise NoPictures(f"there is no video in {path.name}")
+        for position, frame in enumerate(container.decode(container.streams.video[0])):
             if position % step == 0:
                 yield frame
 
@@ -113,7 +128,8 @@ def play(path: Path, width: int) -> Generator[bytes, None, None]:
         width: of each picture, in pixels.
 
     Raises:
-        av.FFmpegError: when the clip is no video, or is damaged.
+        av.FFmpegError: when the clip is damaged.
+        NoPictures: when it is a file of another kind.
     """
     with contextlib.closing(decode_frames(path)) as frames:
         for frame in frames:
@@ -129,7 +145,8 @@ def render_preview(path: Path, width: int, stop: threading.Event) -> Preview:
         stop: when set, the work ends at the next frame.
 
     Raises:
-        av.FFmpegError: when the clip is no video, or is damaged.
+        av.FFmpegError: when the clip is damaged.
+        NoPictures: when it is a file of another kind, or without a single whole frame.
         RenderingStopped: when `stop` was set.
     """
     frames = []
@@ -137,6 +154,8 @@ def render_preview(path: Path, width: int, stop: threading.Event) -> Preview:
         if stop.is_set():
             raise RenderingStopped(f"the preview of {path.name} is no longer wanted")
         frames.append(resize_frame(frame, width))
+    if not frames:
+        raise NoPictures(f"no frame of {path.name} is whole")
     with media.operation("encode_preview") as operation:
         operation.set_attribute("preview.frames", len(frames))
         content = _encode(frames, FRAMES_PER_SECOND // PREVIEW_STEP)

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 
-import av
 from anyio import to_thread
 
 import otel_studio as studio
@@ -19,7 +18,9 @@ from examples.preview_service.jobs import JobQueue
 from examples.preview_service.media import (
     FRAMES_PER_SECOND,
     Preview,
+    Undecodable,
     play,
+    reason_of,
     render_preview,
 )
 from examples.preview_service.store import PreviewStore
@@ -55,7 +56,8 @@ class PreviewService:
         Raises:
             ClipNotFound: if no clip has this id.
             QueueIsFull: if too many previews are being made.
-            av.FFmpegError: if the clip is no video, or is damaged.
+            av.FFmpegError: if the clip is damaged.
+            NoPictures: if it is no video.
         """
         kept = self._cache.get(clip_id, width)
         if kept is not None:
@@ -79,9 +81,9 @@ class PreviewService:
             stop.set()
             logger.info("the preview of clip %s is no longer wanted", clip_id)
             raise
-        except av.FFmpegError as error:
-            reason = error.strerror or str(error)
-            logger.warning("clip %s cannot be decoded: %s", clip_id, reason)
+        except Undecodable as error:
+            reason = reason_of(error)
+            logger.warning("clip %s: %s", clip_id, reason)
             await asyncio.to_thread(self._store.save_failure, clip_id, width, reason)
             raise
         self._cache.put(clip_id, width, preview)
@@ -100,7 +102,8 @@ class PreviewService:
 
         Raises:
             ClipNotFound: if no clip has this id.
-            av.FFmpegError: if the clip is no video, or is damaged.
+            av.FFmpegError: if the clip is damaged.
+            NoPictures: if it is no video.
         """
         pictures = play(self._library.path(clip_id), width)
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import av
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from examples.preview_service.clips import ClipNotFound
 from examples.preview_service.jobs import QueueIsFull
+from examples.preview_service.media import Undecodable, reason_of
 
 
 def register_refusals(app: FastAPI) -> None:
@@ -17,9 +17,11 @@ def register_refusals(app: FastAPI) -> None:
     async def not_found(request: Request, error: ClipNotFound) -> Response:
         return JSONResponse({"detail": str(error)}, 404)
 
-    @app.exception_handler(av.FFmpegError)
-    async def no_video(request: Request, error: av.FFmpegError) -> Response:
-        return JSONResponse({"detail": f"the clip cannot be decoded: {error.strerror}"}, 422)
+    async def undecodable(request: Request, error: Exception) -> Response:
+        return JSONResponse({"detail": f"the clip cannot be decoded: {reason_of(error)}"}, 422)
+
+    for kind in Undecodable:
+        app.add_exception_handler(kind, undecodable)
 
     @app.exception_handler(QueueIsFull)
     async def busy(request: Request, error: QueueIsFull) -> Response:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import threading
+import wave
 from pathlib import Path
 
 import av
 import pytest
 
 from examples.preview_service.media import (
+    NoPictures,
     RenderingStopped,
     decode_frames,
     encode_picture,
@@ -98,6 +101,17 @@ def test_a_damaged_clip_fails_in_the_decoder(clip: Path, content: bytes, damage:
         }[damage]
     )
     with pytest.raises(av.FFmpegError, match="Invalid data"):
+        render_preview(clip, 160, threading.Event())
+
+
+def test_a_file_without_video_is_told_from_a_damaged_one(clip: Path) -> None:
+    """A sound file opens, and is refused for having no pictures."""
+    silence = io.BytesIO()
+    with wave.open(silence, "wb") as sound:
+        sound.setparams((1, 2, 8_000, 0, "NONE", "none"))
+        sound.writeframes(bytes(16_000))
+    clip.write_bytes(silence.getvalue())
+    with pytest.raises(NoPictures, match=r"no video in clip\.mp4"):
         render_preview(clip, 160, threading.Event())
 
 
