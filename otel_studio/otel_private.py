@@ -6,7 +6,7 @@ clearly which one a new release has moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -118,10 +118,25 @@ def replace_global_meter_provider(provider: Any, *, for_good: bool = False) -> N
 
 def metric_readers(meter_provider: Any) -> list[Any]:
     """Return a meter provider's readers (private: `MeterProvider._metric_readers`, `_sdk_config`)."""
-    readers = getattr(meter_provider, "_metric_readers", None)
-    if readers is None:
-        readers = getattr(getattr(meter_provider, "_sdk_config", None), "metric_readers", ())
+    config = getattr(meter_provider, "_sdk_config", None)
+    readers: Iterable[Any] = getattr(
+        meter_provider, "_metric_readers", getattr(config, "metric_readers", ())
+    )
     return list(readers)
+
+
+def add_metric_reader(meter_provider: Any, reader: Any) -> bool:
+    """Register one more reader, where the SDK can; older ones take readers only when they are made.
+
+    Returns:
+        whether the reader was registered; otherwise it collects nothing of the instruments.
+    """
+    add = getattr(meter_provider, "add_metric_reader", None)
+    if add is None:
+        set_collect_callback(reader, lambda *args, **kwargs: None)
+        return False
+    add(reader)
+    return True
 
 
 def collect_callback(reader: Any) -> Callable[..., Any] | None:

@@ -69,6 +69,7 @@ class Studio:
         self.clock: Clock = clock or SystemClock()
         self.resource = _resource(settings)
         self.export_queues: list[ExportQueue] = []
+        self._metric_exporters: list[Any] = []
         self.prometheus: PrometheusExporter | None = None
         self._producer: MetricProducer | None = None
         self._span_processor: RegistrySpanProcessor | None = None
@@ -189,22 +190,35 @@ class Studio:
                 reader = _made("metrics exporter", name, lambda n=name: self._metric_reader(n))
                 if reader is not None:
                     readers.append(reader)
+            if self.prometheus is None and not hasattr(MeterProvider, "add_metric_reader"):
+                # This SDK takes no reader later, when `prometheus_text` is first called.
+                self.prometheus = _made("text", "prometheus", self._new_prometheus)
+                if self.prometheus is not None:
+                    readers.append(self.prometheus.reader)
             self.meter_provider = MeterProvider(
                 metric_readers=readers, resource=self.resource, shutdown_on_exit=False
             )
             self.meter_provider._otel_studio = True
         for reader in readers:
-            self._producer.attach(reader)
+            # Prometheus' own endpoint writes the registry's metrics itself.
+            if self.prometheus is None or reader is not self.prometheus.reader:
+                self._producer.attach(reader)
         self.meter = self.meter_provider.get_meter("otel_studio", __version__)
+
+    def _new_prometheus(self) -> PrometheusExporter:
+        from otel_studio.exporters.prometheus import PrometheusExporter
+        from otel_studio.exporters.prometheus_text import RegistryText
+
+        return PrometheusExporter(
+            RegistryText(self.registry, self.settings.histogram_bounds, __version__)
+        )
 
     def _metric_reader(self, name: str) -> Any:
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
         settings = self.settings
         if name == "prometheus":
-            from otel_studio.exporters.prometheus import PrometheusExporter
-
-            self.prometheus = PrometheusExporter()
+            self.prometheus = self._new_prometheus()
             self.prometheus.serve(settings.prometheus_host, settings.prometheus_port)
             return self.prometheus.reader
         if name == "otlp":
@@ -221,10 +235,6 @@ class Studio:
         return PeriodicExportingMetricReader(
             exporter, export_interval_millis=settings.metric_export_interval * 1000
         )
-
-    @property
-    def _metric_exporters(self) -> list[Any]:
-        return self.__dict__.setdefault("_metric_exporters_made", [])
 
     # Rooms that are built when they are first used
 
@@ -274,13 +284,8 @@ class Studio:
             ImportError: if the extra `prometheus` is not installed.
         """
         if self.prometheus is None:
-            from otel_studio.exporters.prometheus import PrometheusExporter
-
-            exporter = PrometheusExporter()
-            self.meter_provider.add_metric_reader(exporter.reader)
-            assert self._producer is not None
-            self._producer.attach(exporter.reader)
-            self.prometheus = exporter
+            self.prometheus = self._new_prometheus()
+            otel_private.add_metric_reader(self.meter_provider, self.prometheus.reader)
         return self.prometheus.text()
 
     def start(self) -> None:

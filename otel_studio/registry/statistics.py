@@ -150,7 +150,7 @@ class OperationStatistics:
             kept.append(span)
             if outcome == OUTCOME_ERROR:
                 self.errors += 1
-                error_type = errors.add(span, self.name)
+                error_type: str | None = errors.add(span, self.name)
                 if error_type not in self.series and len(self.series) > _MAX_ERROR_TYPES:
                     error_type = OTHER
                 failed.setdefault(error_type, []).append(span)

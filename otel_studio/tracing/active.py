@@ -29,13 +29,16 @@ class ActiveReference(weakref.ref[StudioSpan]):
 
     __slots__ = ("name", "tracer")
 
-    def __new__(cls, span: StudioSpan, tracer: StudioTracer) -> ActiveReference:
-        return super().__new__(cls, span, _dropped)
+    tracer: StudioTracer
+    name: str
 
-    def __init__(self, span: StudioSpan, tracer: StudioTracer) -> None:
-        super().__init__(span, _dropped)
-        self.tracer = tracer
-        self.name = span._name
+
+def refer(span: StudioSpan, tracer: StudioTracer) -> ActiveReference:
+    """Return the reference of a span that begins."""
+    reference = ActiveReference(span, _dropped)
+    reference.tracer = tracer
+    reference.name = span._name
+    return reference
 
 
 def _dropped(reference: Any) -> None:

@@ -86,7 +86,8 @@ class ExportQueue:
 
     def _export_batch(self) -> None:
         with self._exporting:
-            take, batch = self._queue.popleft, []
+            take = self._queue.popleft
+            batch: list[Any] = []
             try:
                 while len(batch) < self._batch_size:
                     batch.append(take())

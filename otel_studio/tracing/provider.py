@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -28,7 +28,7 @@ from opentelemetry.util import types
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.tracing.active import AbandonedSpan, ActiveReference, running_task
+from otel_studio.tracing.active import AbandonedSpan, ActiveReference, refer, running_task
 from otel_studio.tracing.buffer import EndedSpans, Timebase
 from otel_studio.tracing.current import CurrentSpan
 from otel_studio.tracing.port import FastPort
@@ -311,7 +311,7 @@ class StudioTracer(Tracer):
         if not set_status_on_exception:
             span._set_status_on_exception = False
         span._task = running_task()
-        reference = span._token = ActiveReference(span, self)
+        reference = span._token = refer(span, self)
         self.provider.active_references.add(reference)
         if self.provider.processors:
             self.started(span, context)
@@ -356,8 +356,9 @@ class StudioTracer(Tracer):
             trace_id = parent_context.trace_id
             random_flag = parent_context.trace_flags & TraceFlags.RANDOM_TRACE_ID
         result = self.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
-        flags = random_flag | (TraceFlags.SAMPLED if result.decision.is_sampled() else 0)
-        if not result.decision.is_recording():
+        sampled = result.decision is Decision.RECORD_AND_SAMPLE
+        flags = random_flag | (TraceFlags.SAMPLED if sampled else 0)
+        if result.decision is Decision.DROP:
             return NonRecordingSpan(
                 SpanContext(
                     trace_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
 from opentelemetry.context import Context
@@ -132,7 +132,8 @@ def build_sampler(name: str, argument: float | str | None) -> sampling.Sampler:
     if name in known:
         return known[name]()
     for entry in entry_points(group="opentelemetry_traces_sampler", name=name):
-        made = entry.load()("" if argument is None else str(argument))
+        factory: Callable[[str], object] = entry.load()
+        made = factory("" if argument is None else str(argument))
         if isinstance(made, sampling.Sampler):
             return made
     raise ValueError(f"no sampler is called {name!r}: known are {', '.join(known)}")

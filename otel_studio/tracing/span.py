@@ -143,7 +143,7 @@ class StudioSpan(Span, ReadableSpan):
         return self._tracer.scope
 
     @property
-    def _resource(self) -> Resource:
+    def _resource(self) -> Resource:  # type: ignore[override]  # the SDK's is a plain attribute
         return self._tracer.resource
 
     @property
@@ -246,7 +246,7 @@ class StudioSpan(Span, ReadableSpan):
 
     def to_json(self, indent: int | None = 4) -> str:
         """Return the span as JSON text, as the SDK's console exporter prints it."""
-        return ReadableSpan(
+        text: str = ReadableSpan(
             name=self._name,
             context=self.get_span_context(),
             parent=self.parent,
@@ -260,6 +260,7 @@ class StudioSpan(Span, ReadableSpan):
             end_time=self.end_time,
             instrumentation_scope=self._tracer.scope,
         ).to_json(indent=indent)
+        return text
 
     def __repr__(self) -> str:
         return f"StudioSpan(name={self._name!r}, context={self.get_span_context()!r})"
@@ -339,18 +340,19 @@ class StudioSpan(Span, ReadableSpan):
         limits = self._tracer.span_limits
         kept: list[Link] = []
         for link in links:
-            context = link.context if link else None
+            # The API's types promise a context; programs pass None all the same.
+            context: SpanContext | None = getattr(link, "context", None)
             if context is None or not (context.is_valid or link.attributes or context.trace_state):
                 continue
-            attributes = link.attributes
-            if not isinstance(attributes, BoundedAttributes):
-                attributes = BoundedAttributes(
-                    limits.max_link_attributes,
-                    attributes,
-                    max_value_len=limits.max_attribute_length,
-                )
-                link = Link(context, attributes)
-            kept.append(link)
+            if isinstance(link.attributes, BoundedAttributes):
+                kept.append(link)
+                continue
+            attributes = BoundedAttributes(
+                limits.max_link_attributes,
+                link.attributes,
+                max_value_len=limits.max_attribute_length,
+            )
+            kept.append(Link(context, attributes))
         if limits.max_links is not None and len(kept) > limits.max_links:
             self._dropped_links += len(kept) - limits.max_links
             kept = kept[len(kept) - limits.max_links :] if limits.max_links else []
@@ -372,11 +374,13 @@ class StudioSpan(Span, ReadableSpan):
                     "Description %s ignored: give a Status, or a StatusCode and a description.",
                     description,
                 )
-            status, description = status.status_code, status.description
-        if self._status_code is StatusCode.OK or status is StatusCode.UNSET:
+            code, description = status.status_code, status.description
+        else:
+            code = status
+        if self._status_code is StatusCode.OK or code is StatusCode.UNSET:
             return
-        self._status_code = status
-        self._status_description = description if status is StatusCode.ERROR else None
+        self._status_code = code
+        self._status_description = description if code is StatusCode.ERROR else None
 
     def record_exception(
         self,
@@ -399,6 +403,10 @@ class StudioSpan(Span, ReadableSpan):
                 (limits.max_event_attributes, limits.max_attribute_length),
             )
         )
+
+    def take_outcome(self, outcome: str) -> None:
+        """Set the outcome: `cancelled` or `abandoned`."""
+        self._outcome = OUTCOME_CANCELLED if outcome == "cancelled" else OUTCOME_ABANDONED
 
     def _now_unix(self) -> int:
         tracer = self._tracer
