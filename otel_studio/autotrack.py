@@ -170,15 +170,13 @@ def _is_defined_in(module: ModuleType, value: Any) -> bool:
 
 
 def _track_value(module: ModuleType, name: str, value: Any) -> None:
-    from otel_studio.instrumenting import _MARK
     from otel_studio.operations import instrument, track
+    from otel_studio.wrapping import TRACKED_MARK
 
     if isinstance(value, type):
         instrument(value, service=module.__name__)
-    elif not hasattr(value, _MARK):
-        tracked = track(service=module.__name__)(value)
-        setattr(tracked, _MARK, True)
-        setattr(module, name, tracked)
+    elif not hasattr(value, TRACKED_MARK):
+        setattr(module, name, track(service=module.__name__)(value))
 
 
 _finder = _TrackingFinder()

@@ -2,145 +2,166 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import inspect
 import types
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-from otel_studio.ports import Binding
-from otel_studio.wrapping import Options, wrap
+from otel_studio.ports import Binding, slow_thresholds
+from otel_studio.wrapping import TRACKED_MARK, Options, wrap
 
-_MARK = "__otel_studio_tracked__"
-_subclasses: dict[tuple[Any, ...], type] = {}
+_ORIGINAL = "__otel_studio_original__"
+_PLAN = "__otel_studio_plan__"
+#: The class's own slot for an object's class, past any `__setattr__` of the program's.
+_class_slot: Any = object.__dict__["__class__"]
+#: Special methods that Python's own machinery calls: never tracked, and a proxy has its own.
+_PLUMBING = frozenset(
+    f"__{name}__"
+    for name in (
+        "class", "new", "init_subclass", "subclasshook", "class_getitem", "getattribute",
+        "getattr", "setattr", "delattr", "reduce", "reduce_ex", "getstate", "del",
+    )
+)  # fmt: skip
 
 
-def instrument(
-    target: Any, service: str | None, include: tuple[str, ...], exclude: tuple[str, ...]
-) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which members are tracked, and how.
+
+    Attributes:
+        service: the component; by default the module of what is instrumented.
+        include: patterns of the names to track; empty for all.
+        exclude: patterns of the names to leave alone.
+        prefix: stands before a method's name in its operation's; by default the class's name.
+        attributes: set on every run.
+        slow_threshold: seconds above which a run is slow.
+        options: for every wrapper; a method takes of `capture_args` the parameters it has.
+    """
+
+    service: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ("_*",)
+    prefix: str | None = None
+    attributes: Mapping[str, Any] | None = None
+    slow_threshold: float | None = None
+    options: Options = dataclasses.field(default_factory=Options)
+
+    def wants(self, name: str) -> bool:
+        """Tell whether a member of this name is to be tracked."""
+        if name in _PLUMBING or any(fnmatch.fnmatchcase(name, p) for p in self.exclude):
+            return False
+        return not self.include or any(
+            fnmatch.fnmatchcase(name, pattern) for pattern in self.include
+        )
+
+    def wrap(self, function: Any, home: str, name: str) -> Any:
+        """Return the tracked version of one function."""
+        options = self.options
+        if options.capture_args:
+            parameters = inspect.signature(function).parameters
+            captured = tuple(arg for arg in options.capture_args if arg in parameters)
+            options = dataclasses.replace(options, capture_args=captured)
+        if self.slow_threshold is not None:
+            slow_thresholds[home, name] = self.slow_threshold
+        return wrap(function, Binding(home, name, self.attributes), options)
+
+
+def instrument(target: Any, plan: Plan) -> Any:
     """Track a class, a module or an object; see `operations.instrument`."""
-    options = Options()
     if inspect.isclass(target):
-        return instrument_class(target, service, include, exclude, options)
+        return instrument_class(target, plan)
     if isinstance(target, types.ModuleType):
-        return _instrument_module(target, service, include, exclude, options)
-    return _instrument_object(target, service, include, exclude, options)
+        return _instrument_module(target, plan)
+    return _instrument_object(target, plan)
 
 
-def instrument_class(
-    cls: type,
-    service: str | None,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    options: Options,
-) -> type:
-    """Replace the methods that a class itself defines by tracked ones; returns the class."""
-    home = service or cls.__module__
-    for name, member in list(vars(cls).items()):
-        tracked = _tracked_member(member, name, home, cls.__qualname__, include, exclude, options)
-        if tracked is not None:
+def instrument_class(cls: type, plan: Plan) -> type:
+    """Replace the methods that a class itself defines by tracked ones; returns the class.
+
+    Raises:
+        TypeError: if the class is built in: its methods cannot be replaced.
+    """
+    members = _tracked_members(cls, plan, cls, set())
+    for name, tracked in members.items():
+        try:
             setattr(cls, name, tracked)
+        except TypeError:
+            raise TypeError(
+                f"the methods of {cls.__qualname__} cannot be replaced, as it is no class of "
+                "Python code: give instrument() an object of it instead"
+            ) from None
     return cls
 
 
-def _instrument_module(
-    module: types.ModuleType,
-    service: str | None,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    options: Options,
-) -> types.ModuleType:
-    home = service or module.__name__
+def _instrument_module(module: types.ModuleType, plan: Plan) -> types.ModuleType:
+    home = plan.service or module.__name__
+    of_classes = dataclasses.replace(plan, service=home, include=())
     for name, member in list(vars(module).items()):
-        if getattr(member, "__module__", None) != module.__name__ or not _wanted(
-            name, include, exclude
-        ):
+        if getattr(member, "__module__", None) != module.__name__ or not plan.wants(name):
             continue  # what a module imports is another module's
         if inspect.isclass(member):
-            instrument_class(member, home, (), exclude, options)
-        elif inspect.isfunction(member) and not hasattr(member, _MARK):
-            setattr(module, name, _tracked_function(member, home, name, options))
+            if not issubclass(member, BaseException):
+                instrument_class(member, of_classes)
+        elif inspect.isfunction(member) and not hasattr(member, TRACKED_MARK):
+            setattr(module, name, plan.wrap(member, home, name))
     return module
 
 
-def _instrument_object(
-    target: Any,
-    service: str | None,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    options: Options,
-) -> Any:
+def _instrument_object(target: Any, plan: Plan) -> Any:
     cls = type(target)
-    if hasattr(cls, "__otel_studio_original__"):
+    if hasattr(cls, _ORIGINAL):
         return target  # tracked already
-    key = (cls, service, include, exclude)
-    subclass = _subclasses.get(key)
-    if subclass is None:
-        members = _tracked_methods(cls, service or cls.__module__, include, exclude, options)
-        subclass = _make_subclass(cls, members)
-        if subclass is not None:
-            _subclasses[key] = subclass
-    if subclass is not None:
-        try:
-            target.__class__ = subclass
-            return target
-        except (TypeError, AttributeError):
-            pass  # its layout or its __setattr__ forbids it
-    return _make_proxy(
-        target, _tracked_methods(cls, service or cls.__module__, include, exclude, options)
-    )
+    try:
+        subclass = _known_subclass(cls, plan) or _make_subclass(cls, plan)
+        _class_slot.__set__(target, subclass)
+    except Exception:
+        # A final class, a layout of C's, a metaclass or an `__init_subclass__` that refuses.
+        return _make_proxy(target, _methods_of(cls, plan))
+    return target
 
 
-def _tracked_methods(
-    cls: type,
-    home: str,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    options: Options,
-) -> dict[str, Any]:
+def _known_subclass(cls: type, plan: Plan) -> type | None:
+    subclass: type
+    for subclass in type.__subclasses__(cls):
+        if subclass.__dict__.get(_PLAN) == plan:
+            return subclass
+    return None
+
+
+def _methods_of(cls: type, plan: Plan) -> dict[str, Any]:
     """Return tracked versions of every method an object of the class has, inherited ones too."""
     members: dict[str, Any] = {}
+    seen: set[str] = set()
     for owner in cls.__mro__[:-1]:
-        for name, member in vars(owner).items():
-            if name in members:
-                continue
-            tracked = _tracked_member(
-                member, name, home, cls.__qualname__, include, exclude, options
-            )
-            if tracked is not None:
-                members[name] = tracked
+        members.update(_tracked_members(owner, plan, cls, seen))
     return members
 
 
-def _make_subclass(cls: type, members: dict[str, Any]) -> type | None:
+def _make_subclass(cls: type, plan: Plan) -> type:
     def reduce(self: Any, protocol: Any) -> Any:
         # Pickled as what it was: the subclass cannot be imported where it is loaded.
-        self.__class__ = cls
+        _class_slot.__set__(self, cls)
         try:
-            return cls.__reduce_ex__(self, protocol)
+            return cls.__reduce_ex__(self, protocol)  # type: ignore[call-arg]  # unbound
         finally:
-            self.__class__ = made
+            _class_slot.__set__(self, made)
 
     namespace = {
-        **members,
+        **_methods_of(cls, plan),
+        # Code that compares classes (a dataclass's `__eq__`) is to find them equal.
+        "__class__": property(lambda _self: cls),
         "__slots__": (),
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
         "__reduce_ex__": reduce,
-        "__otel_studio_original__": cls,
+        _ORIGINAL: cls,
+        _PLAN: plan,
     }
-    try:
-        made = type(cls)(cls.__name__, (cls,), namespace)
-    except TypeError:
-        return None  # a final class (bool, a C type without subclasses)
+    made: type = type(cls)(cls.__name__, (cls,), namespace)
     return made
-
-
-_SPECIAL = tuple(
-    f"__{name}__"
-    for name in ["call", "len", "iter", "next", "getitem", "setitem", "delitem", "contains", "enter", "exit", "aenter", "aexit", "aiter", "anext", "await", "bool", "int", "float", "index", "str", "repr", "hash", "eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "or", "and", "reversed"]
-)
 
 
 def _make_proxy(target: Any, members: dict[str, Any]) -> Any:
@@ -148,7 +169,7 @@ def _make_proxy(target: Any, members: dict[str, Any]) -> Any:
     cls = type(target)
 
     class Proxy:
-        __slots__ = ()
+        __slots__ = ("__weakref__",)
 
         @property  # type: ignore[misc]
         def __class__(self) -> type:
@@ -171,54 +192,60 @@ def _make_proxy(target: Any, members: dict[str, Any]) -> Any:
         def __reduce_ex__(self, protocol: Any) -> Any:
             return target.__reduce_ex__(protocol)
 
-    for name in _SPECIAL:
-        if hasattr(cls, name):
-            setattr(Proxy, name, _forward(target, name))
+    for name in dir(cls):
+        if name.startswith("__") and name.endswith("__") and name not in _PLUMBING:
+            special = inspect.getattr_static(cls, name)
+            if special is None:  # `__hash__` of what cannot be hashed
+                setattr(Proxy, name, None)
+            elif callable(special):
+                setattr(Proxy, name, _forward(target, name, members.get(name, special)))
+    setattr(Proxy, _ORIGINAL, cls)
     Proxy.__name__, Proxy.__qualname__, Proxy.__doc__ = cls.__name__, cls.__qualname__, cls.__doc__
     return Proxy()
 
 
-def _forward(target: Any, name: str) -> Any:
-    def special(_self: Any, *args: Any) -> Any:
-        return getattr(target, name)(*args)
+def _forward(target: Any, name: str, special: Any) -> Any:
+    in_place = name.startswith("__i") and f"__{name[3:]}" in dir(type(target))
 
-    return special
+    def forwarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bind = getattr(special, "__get__", None)
+        bound = special if bind is None else bind(target, type(target))
+        result = bound(*args, **kwargs)
+        # `proxy += x` is to leave the name bound to the proxy.
+        return self if in_place and result is target else result
 
-
-def _tracked_member(
-    member: Any,
-    name: str,
-    home: str,
-    owner: str,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    options: Options,
-) -> Any:
-    """Return the tracked version of a class member, or `None` for one that is left alone."""
-    if not _wanted(name, include, exclude):
-        return None
-    function = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
-    if hasattr(function, _MARK) or not (
-        inspect.isfunction(function)
-        or (inspect.ismethoddescriptor(function)
-        and not isinstance(function, (classmethod, staticmethod)))
-    ):
-        return None
-    operation = f"{owner}.{name}".rpartition("<locals>.")[2]
-    tracked = _tracked_function(function, home, operation, options)
-    if isinstance(member, (classmethod, staticmethod)):
-        return type(member)(tracked)
-    return tracked
+    return forwarded
 
 
-def _tracked_function(function: Any, home: str, name: str, options: Options) -> Any:
-    tracked = wrap(function, Binding(home, name), options)
-    setattr(tracked, _MARK, True)
-    return tracked
+def _tracked_members(cls: type, plan: Plan, of: type, seen: set[str]) -> dict[str, Any]:
+    """Return tracked versions of the methods that a class itself defines.
+
+    Args:
+        cls: the class that defines them.
+        plan: which, and how.
+        of: the class whose module and name the operations carry.
+        seen: names that a class nearer to the object defines; the class's own are added.
+    """
+    members: dict[str, Any] = {}
+    home = plan.service or of.__module__
+    prefix = plan.prefix or of.__qualname__.rpartition("<locals>.")[2]
+    for name, member in list(vars(cls).items()):
+        if name in seen:
+            continue
+        seen.add(name)
+        function = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
+        if not plan.wants(name) or hasattr(function, TRACKED_MARK) or not _is_method(function):
+            continue
+        tracked = plan.wrap(function, home, f"{prefix}.{name}")
+        if isinstance(member, (classmethod, staticmethod)):
+            tracked = type(member)(tracked)
+        members[name] = tracked
+    return members
 
 
-def _wanted(name: str, include: Iterable[str], exclude: Iterable[str]) -> bool:
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude):
-        return False
-    patterns = tuple(include)
-    return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def _is_method(member: Any) -> bool:
+    """Tell whether a class member is a function, of Python's or of C's, that instances call."""
+    return inspect.isfunction(member) or (
+        # Not properties, cached properties and the like: what they return is no call of theirs.
+        inspect.ismethoddescriptor(member) and callable(member) and hasattr(member, "__name__")
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from opentelemetry import context as context_api
@@ -16,7 +16,7 @@ from otel_studio.failure import safe_text, type_name
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import context_functions
 
-_, _, _reset_context = context_functions()
+_reset_context = context_functions()[2]
 
 #: The attribute that says `cancelled` or `abandoned` on a span; absent for ok and error.
 OUTCOME_ATTRIBUTE = "studio.outcome"
@@ -33,10 +33,17 @@ class Port(Protocol):
     A run is whatever `enter` or `start` returned, and is only handed back.
     """
 
-    enter: Callable[[], Any]
-    finish: Callable[[Any], None]
-    start: Callable[[], Any]
-    end: Callable[[Any], None]
+    def enter(self) -> Any:
+        """Start a run and make its span current."""
+
+    def finish(self, run: Any, /) -> None:
+        """End a run that `enter` began."""
+
+    def start(self) -> Any:
+        """Start a run whose span is not made current."""
+
+    def end(self, run: Any, /) -> None:
+        """End a run that `start` began."""
 
     def fail(
         self, run: Any, error: BaseException, expected: tuple[type[BaseException], ...]
@@ -65,7 +72,8 @@ def span_of(run: Any) -> Span:
     """Return the span of a run of any port; an invalid one where there is none."""
     if run is None:
         return trace_api.INVALID_SPAN
-    return run.span if type(run) is _ApiRun else run  # type: ignore[no-any-return]
+    span: Span = run.span if type(run) is _ApiRun else run
+    return span
 
 
 class ApiPort:
@@ -123,7 +131,7 @@ class ApiPort:
     def abandon(self, run: _ApiRun | None) -> None:
         """End a run that was dropped."""
         if run is not None and not run.ended:
-            run.span.set_attribute(OUTCOME_ATTRIBUTE, "abandoned")
+            _set_outcome(run.span, "abandoned")
             self.end(run)
 
     def set_task(self, run: Any) -> None:
@@ -139,13 +147,20 @@ def mark_failed(span: Span, error: BaseException) -> None:
     """
     try:
         if is_cancellation(error):
-            span.set_attribute(OUTCOME_ATTRIBUTE, "cancelled")
+            _set_outcome(span, "cancelled")
             return
-        span.record_exception(error)  # type: ignore[arg-type]  # BaseException works
+        span.record_exception(error)
         span.set_attribute("error.type", type_name(type(error)))
         span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
     except Exception as internal:
         report_internal_error("recording a failed operation", internal)
+
+
+def _set_outcome(span: Span, outcome: str) -> None:
+    span.set_attribute(OUTCOME_ATTRIBUTE, outcome)
+    take_outcome = getattr(span, "take_outcome", None)
+    if take_outcome is not None:  # a span of our own provider does not read its attributes
+        take_outcome(outcome)
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -189,22 +204,25 @@ class Binding:
     def bind(self) -> Port:
         """Return the port through the provider of now, and keep it."""
         provider = _provider
-        tracer = get_tracer(self.service)
-        prepare = getattr(tracer, "operation_port", None)
-        port: Port | None = None
-        if prepare is not None:
-            try:
-                port = prepare(self.name, self.attributes)
-            except Exception as error:
-                report_internal_error("preparing an operation", error)
-        if port is None:
-            port = ApiPort(tracer, self.name, self.attributes)
-        if provider is _provider:
-            self.port = port
+        port: Port = self._make_port()
+        with _lock:
+            if provider is _provider:
+                self.port = port
         return port
 
+    def _make_port(self) -> Port:
+        try:
+            tracer = get_tracer(self.service)
+            prepare = getattr(tracer, "operation_port", None)
+            port: Port | None = None if prepare is None else prepare(self.name, self.attributes)
+        except Exception as error:
+            report_internal_error("preparing an operation", error)
+            tracer, port = trace_api.NoOpTracer(), None
+        return ApiPort(tracer, self.name, self.attributes) if port is None else port
 
-_lock = threading.Lock()
+
+#: Re-entrant: a finalizer may run inside and use an operation of its own.
+_lock = threading.RLock()
 _bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
 _provider: trace_api.TracerProvider | None = None
 
@@ -218,9 +236,8 @@ def use_tracer_provider(provider: trace_api.TracerProvider | None) -> None:
     global _provider
     with _lock:
         _provider = provider
-        bindings = list(_bindings)
-    for binding in bindings:
-        binding.port = None
+        for binding in list(_bindings):
+            binding.port = None
 
 
 def get_tracer(service: str) -> trace_api.Tracer:

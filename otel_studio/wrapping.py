@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sized
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -18,7 +19,16 @@ from otel_studio.ports import Binding, Port, reset_context, span_of
 #: Characters kept of a captured argument.
 MAX_ARGUMENT_CHARACTERS = 256
 ARGUMENT_PREFIX = "studio.argument."
-_PLAIN = (bool, int, float)
+#: What a wrapper carries, so that nothing is tracked twice.
+TRACKED_MARK = "__otel_studio_tracked__"
+_INT64_LIMIT = 2**63
+#: Types whose instances have no methods worth offering on a wrapper.
+_FUNCTION_TYPES = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    functools.partial,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,25 +53,37 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
         options: how it is tracked.
     """
     capture = _capturer(function, options.capture_args) if options.capture_args else None
-    called = function
+    called: Any = function
     while isinstance(called, functools.partial):
         called = called.func
     if not inspect.isroutine(called):
         called = type(called).__call__  # a callable object
+    wrapper: Any
     if inspect.isasyncgenfunction(called):
-        make = _async_generator
+        wrapper = _async_generator(function, binding, options.expected, capture)
     elif inspect.iscoroutinefunction(called):
-        make = _coroutine
+        wrapper = _coroutine(function, binding, options.expected, capture)
     elif inspect.isgeneratorfunction(called):
-        make = _generator
+        wrapper = _generator(function, binding, options.expected, capture)
+        if called.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            wrapper = types.coroutine(wrapper)  # it can be awaited
     else:
-        make = _plain
-    wrapper = make(function, binding, options.expected, capture)
+        wrapper = _plain(function, binding, options.expected, capture)
     functools.update_wrapper(wrapper, function)
     if not hasattr(function, "__name__"):  # partial and callable objects have none
         wrapper.__name__ = binding.name.rpartition(".")[2]
         wrapper.__qualname__ = binding.name
-    return wrapper
+    if not isinstance(function, _FUNCTION_TYPES):
+        _copy_methods(function, wrapper)
+    setattr(wrapper, TRACKED_MARK, True)
+    return wrapper  # type: ignore[no-any-return]
+
+
+def _copy_methods(function: Any, wrapper: Any) -> None:
+    """Offer what a callable of a type of its own can do: `cache_clear` of `functools.lru_cache`."""
+    for name, member in inspect.getmembers_static(type(function), callable):
+        if not name.startswith("_") and not hasattr(wrapper, name) and hasattr(member, "__get__"):
+            setattr(wrapper, name, member.__get__(function))
 
 
 _Capture = Callable[[tuple[Any, ...], dict[str, Any]], Mapping[str, Any]]
@@ -117,27 +139,42 @@ def _coroutine(
 class _Suspended:
     """A generator's run: ended once, and abandoned if the generator vanishes without an end."""
 
-    __slots__ = ("_ended", "_port", "context", "run")
+    __slots__ = ("_closed", "_ended", "_port", "context", "run")
 
     def __init__(self, port: Port, run: Any) -> None:
         self._port = port
         self._ended = False
+        self._closed = False
         self.run = run
         #: What is current while the generator's own code runs; its consumer never sees it.
-        self.context = trace_api.set_span_in_context(span_of(run))
+        self.context = (
+            context_api.get_current()
+            if run is None
+            else trace_api.set_span_in_context(span_of(run))
+        )
 
     def leave(self, token: Any) -> None:
-        """Keep what the generator's code left current for its next step, and put back the consumer's."""
+        """Keep what the generator left current for its next step; put the consumer's back."""
         self.context = context_api.get_current()
         reset_context(token)
 
-    def end(self) -> None:
+    def interrupted(self, thrown: BaseException) -> BaseException:
+        """Note what the consumer threw in."""
+        self._closed = isinstance(thrown, GeneratorExit)
+        return thrown
+
+    def end(self, expected: tuple[type[BaseException], ...]) -> None:
+        """End a run whose generator returned; cancelled, if it did so on being closed."""
+        if self._closed:
+            self._port.fail(self.run, GeneratorExit(), expected)
         self._ended = True
         self._port.end(self.run)
 
     def fail(self, error: BaseException, expected: tuple[type[BaseException], ...]) -> None:
+        """End a run that an exception left."""
         self._port.fail(self.run, error, expected)
-        self.end()
+        self._ended = True
+        self._port.end(self.run)
 
     def __del__(self) -> None:
         if not self._ended:
@@ -164,20 +201,15 @@ def _generator(
                     item = step(argument)
                 finally:
                     life.leave(token)
+                    argument = None  # an exception kept here would keep this frame alive
                 try:
                     argument = yield item
                     step = generator.send
-                except GeneratorExit:
-                    token = context_api.attach(life.context)
-                    try:
-                        generator.close()
-                    finally:
-                        life.leave(token)
-                    raise
                 except BaseException as thrown:
-                    step, argument = generator.throw, thrown
+                    # GeneratorExit too: the generator may answer it as it would unwrapped.
+                    step, argument = generator.throw, life.interrupted(thrown)
         except StopIteration as stop:
-            life.end()
+            life.end(expected)
             return stop.value
         except BaseException as error:
             life.fail(error, expected)
@@ -207,20 +239,15 @@ def _async_generator(
                     item = await step(argument)
                 finally:
                     life.leave(token)
+                    argument = None  # an exception kept here would keep this frame alive
                 try:
                     argument = yield item
                     step = generator.asend
-                except GeneratorExit:
-                    token = context_api.attach(life.context)
-                    try:
-                        await generator.aclose()
-                    finally:
-                        life.leave(token)
-                    raise
                 except BaseException as thrown:
-                    step, argument = generator.athrow, thrown
+                    # GeneratorExit too: the generator may answer it as it would unwrapped.
+                    step, argument = generator.athrow, life.interrupted(thrown)
         except StopAsyncIteration:
-            life.end()
+            life.end(expected)
         except BaseException as error:
             life.fail(error, expected)
             raise
@@ -237,18 +264,28 @@ def _capturer(function: Callable[..., Any], names: tuple[str, ...]) -> _Capture:
     if unknown:
         raise ValueError(
             f"capture_args names {unknown[0]!r}, which is no parameter of "
-            f"{getattr(function, '__qualname__', function)}: it has {', '.join(parameters) or 'none'}"
+            f"{getattr(function, '__qualname__', function)}: "
+            f"it has {', '.join(parameters) or 'none'}"
         )
-    places = []
-    for position, (name, parameter) in enumerate(parameters.items()):
-        if name in names:
-            places.append((ARGUMENT_PREFIX + name, name, position, parameter.default))
+    kinds = inspect.Parameter
+    places = [
+        (ARGUMENT_PREFIX + name, name, position, parameter.kind, parameter.default)
+        for position, (name, parameter) in enumerate(parameters.items())
+        if name in names
+    ]
 
     def capture(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
         captured = {}
-        for attribute, name, position, default in places:
-            value = args[position] if position < len(args) else kwargs.get(name, default)
-            if value is not inspect.Parameter.empty:
+        for attribute, name, position, kind, default in places:
+            if kind is kinds.VAR_POSITIONAL:
+                value: Any = args[position:]
+            elif kind is kinds.VAR_KEYWORD:
+                value = {key: kwargs[key] for key in kwargs if key not in parameters}
+            elif kind is not kinds.KEYWORD_ONLY and position < len(args):
+                value = args[position]
+            else:
+                value = kwargs.get(name, default)
+            if value is not kinds.empty:
                 captured[attribute] = describe_argument(value)
         return captured
 
@@ -259,7 +296,8 @@ def describe_argument(value: Any) -> str | bool | int | float:
     """Return what an attribute may say of an argument: bounded, and never a `repr` of it.
 
     Numbers, booleans, text and paths as they are (text cut at 256 characters); anything
-    else as its type, with its length where it has one.
+    else as its type, with its length where that is no code of the program's own (the length
+    of a database query may run it).
 
     Args:
         value: the argument.
@@ -268,8 +306,12 @@ def describe_argument(value: Any) -> str | bool | int | float:
         >>> describe_argument([1, 2, 3])
         'list(len=3)'
     """
-    if isinstance(value, _PLAIN):
+    if isinstance(value, (bool, float)):
         return value
+    if isinstance(value, int):
+        # OpenTelemetry's integers have 64 bits.
+        fits = -_INT64_LIMIT <= value < _INT64_LIMIT
+        return value if fits else f"int({value.bit_length()} bits)"
     if value is None:
         return "None"
     if isinstance(value, os.PathLike):
@@ -278,10 +320,10 @@ def describe_argument(value: Any) -> str | bool | int | float:
         if len(value) > MAX_ARGUMENT_CHARACTERS:
             return value[: MAX_ARGUMENT_CHARACTERS - 1] + "…"
         return str(value)
-    kind = type(value).__qualname__
-    if isinstance(value, Sized) and not isinstance(value, type):
-        return f"{kind}(len={len(value)})"
-    return kind
+    kind = type(value)
+    if isinstance(getattr(kind, "__len__", None), types.WrapperDescriptorType):
+        return f"{kind.__qualname__}(len={len(value)})"
+    return kind.__qualname__
 
 
 def _set_captured(
