@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -66,11 +67,9 @@ class PrometheusExporter:
             openmetrics: in the OpenMetrics format, whose buckets carry exemplars, instead of
                 Prometheus' text format.
         """
-        if openmetrics:
-            from prometheus_client.openmetrics.exposition import generate_latest
-        else:
-            from prometheus_client import generate_latest
-        instruments = generate_latest(self._collectors).decode()
+        module = "prometheus_client.openmetrics" if openmetrics else "prometheus_client"
+        encode: Callable[[Any], bytes] = import_module(f"{module}.exposition").generate_latest
+        instruments = encode(self._collectors).decode()
         operations = self._operations.text(openmetrics)
         if openmetrics:
             return instruments.removesuffix(_EOF) + operations + _EOF
