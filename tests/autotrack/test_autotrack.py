@@ -183,6 +183,29 @@ def test_installing_twice_and_reloading_track_once(shop, operations):
     assert operations() == ["shop.jobs:run", "shop.jobs:run", "shop.jobs:Worker.work"]
 
 
+def test_what_the_code_tracks_itself_is_not_tracked_again(shop, operations):
+    """A decorator's own names go before those that the hook would give."""
+    (shop / "own.py").write_text(
+        textwrap.dedent(
+            """
+            import otel_studio as studio
+
+            @studio.track("pay", service="till")
+            def pay(): ...
+
+            @studio.track(service="till")
+            class Till:
+                def open(self): ...
+            """
+        )
+    )
+    autotrack.install(["shop.*"])
+    own = importlib.import_module("shop.own")
+    own.pay()
+    own.Till().open()
+    assert operations() == ["till:pay", "till:Till.open"]
+
+
 def test_after_uninstall_new_imports_are_left_alone(shop, operations):
     """And `sys.meta_path` is what it was."""
     before = list(sys.meta_path)

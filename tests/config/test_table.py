@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import typing
@@ -16,6 +17,21 @@ from otel_studio._settings_table import ROWS, SettingsKeywords, variable_of
 from otel_studio.config import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
+
+#: Settings whose parts are still to come.
+NOT_READ_YET = {
+    "captured_argument_length",
+    "slow_threshold",
+    "samples_per_bucket",
+    "logs_exporter",
+    "otlp_logs_protocol",
+    "logging",
+    "log_level",
+    "log_rate",
+    "log_records_per_run",
+    "redact_keys",
+    "redact_patterns",
+}
 
 #: Settings whose value must go with another's, and what goes with any value of theirs.
 TOGETHER = {
@@ -97,6 +113,15 @@ def test_the_typed_keywords_are_the_table():
     assert list(SettingsKeywords.__annotations__) == list(ROWS)
     assert all("None" in str(hint) for hint in SettingsKeywords.__annotations__.values())
     assert typing.is_typeddict(SettingsKeywords)
+
+
+def test_every_setting_is_read_somewhere():
+    """A setting that nothing reads would promise what it does not do."""
+    files = (ROOT / "otel_studio").rglob("*.py")
+    source = "\n".join(file.read_text() for file in files if not file.name.startswith("_setting"))
+    read = set(re.findall(r"settings\.(\w+)", source))
+    read |= {row.falls_back_to for row in ROWS.values()}
+    assert set(ROWS) - read <= NOT_READ_YET
 
 
 @pytest.mark.parametrize("name", ROWS)
