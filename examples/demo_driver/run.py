@@ -52,7 +52,8 @@ def run_demo(
             began = time.monotonic()
             outcomes = asyncio.run(_drive(service, rate, seconds, Screen(console, records)))
             lasted = time.monotonic() - began
-        print_summary(console, lasted, outcomes)
+            memory = api.get_memory_usage_metrics()
+        print_summary(console, lasted, outcomes, memory)
         if dump is not None:
             _dump(dump)
         if linger:

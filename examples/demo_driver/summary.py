@@ -1,4 +1,4 @@
-"""What the demo says at its end: operations, slowest runs, errors, caches."""
+"""What the demo says at its end: operations, slowest runs, errors, caches, memory, GPUs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from rich.text import Text
 
 from examples.demo_driver.screen import milliseconds, operations_table, short_name
 from otel_studio import api
+from otel_studio.resources.memory_records import MemoryUsage
 
 SLOWEST = 5
 SHARES_OF_A_RUN = 4
 ERROR_KINDS = 8
 
 
-def print_summary(console: Console, seconds: float, outcomes: Counter[str]) -> None:
+def print_summary(
+    console: Console, seconds: float, outcomes: Counter[str], memory: MemoryUsage
+) -> None:
     """Print what happened.
 
     Args:
         console: where to.
         seconds: how long the load ran.
         outcomes: how the requests ended, from `Load`.
+        memory: from `api.get_memory_usage_metrics()` while the service still held its cache.
     """
     ended = ", ".join(f"{count} x {outcome}" for outcome, count in outcomes.most_common())
     console.print(f"\n{outcomes.total()} requests in {seconds:.1f} s: {ended or 'none'}")
@@ -29,6 +33,8 @@ def print_summary(console: Console, seconds: float, outcomes: Counter[str]) -> N
     _print_slowest_runs(console)
     _print_errors(console)
     _print_caches(console)
+    _print_memory(console, memory)
+    _print_gpus(console)
 
 
 def _print_slowest_runs(console: Console) -> None:
@@ -80,6 +86,31 @@ def _print_caches(console: Console) -> None:
                 f"{prediction.hit_rate:>16.1%}  hits if it held {prediction.entries} entries",
                 "dim",
             )
+
+
+def _print_memory(console: Console, memory: MemoryUsage) -> None:
+    _heading(console, "Memory")
+    _line(
+        console,
+        f"{_megabytes(memory.total_memory_mb)}  the process, "
+        f"{_megabytes(memory.peak_memory_mb).strip()} at its peak",
+    )
+    for name, service in sorted(memory.services.items()):
+        how = service.measured_by.get("memory_mb")
+        _line(console, f"{_megabytes(service.memory_mb)}  {name}" + (f" ({how})" if how else ""))
+
+
+def _print_gpus(console: Console) -> None:
+    gpus = api.get_gpu_utilization_metrics()
+    if gpus:
+        _heading(console, "GPUs")
+    for gpu in gpus:
+        used = "-" if gpu.gpu_utilization_percent is None else f"{gpu.gpu_utilization_percent:g}"
+        _line(console, f"{used:>8} %   {gpu.name}, {_megabytes(gpu.memory_used_mb).strip()} used")
+
+
+def _megabytes(size: float | None) -> str:
+    return f"{'-':>8} MB" if size is None else f"{size:8.2f} MB"
 
 
 def _full(service: str, operation: str) -> str:

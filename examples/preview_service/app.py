@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from fastapi import FastAPI
 
 import otel_studio as studio
 from examples.preview_service import clip_routes, preview_routes, queries
-from examples.preview_service.cache import PreviewCache
+from examples.preview_service.cache import PreviewCache, cache_service
 from examples.preview_service.clips import ClipLibrary
 from examples.preview_service.jobs import JobQueue
 from examples.preview_service.previews import PreviewService
@@ -33,7 +33,7 @@ def create_app(folder: Path) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with instrumented_database(engine):
+        with instrumented_database(engine), closing(cache_service.track_memory(cache.size)):
             queue.start()
             yield
             await queue.stop()

@@ -22,6 +22,11 @@ class PreviewCache:
     def __init__(self, limit: int = 12) -> None:
         self._limit = limit
         self._previews: OrderedDict[str, Preview] = OrderedDict()
+        self._size = 0
+
+    def size(self) -> int:
+        """Return how many bytes the previews have together."""
+        return self._size
 
     def get(self, clip_id: str, width: int) -> Preview | None:
         """Return a preview, or `None` when it is not kept."""
@@ -38,18 +43,21 @@ class PreviewCache:
     def put(self, clip_id: str, width: int, preview: Preview) -> None:
         """Keep a preview, and drop the one used longest ago when there are too many."""
         key = f"{clip_id}:{width}"
+        replaced = self._previews.pop(key, None)
         self._previews[key] = preview
+        self._size += len(preview.content) - (len(replaced.content) if replaced else 0)
         statistics.set(key, size=len(preview.content))
         while len(self._previews) > self._limit:
-            dropped, _ = self._previews.popitem(last=False)
-            statistics.evict(dropped, reason="size")
+            oldest, dropped = self._previews.popitem(last=False)
+            self._size -= len(dropped.content)
+            statistics.evict(oldest, reason="size")
 
     def clear_all(self) -> int:
         """Drop every preview and return how many there were."""
         with cache_service.operation("clear_all") as operation:
             dropped = len(self._previews)
             operation.set_attribute("entries", dropped)
-            for key in self._previews:
-                statistics.evict(key, reason="cleared")
             self._previews.clear()
+            self._size = 0
+            statistics.clear(dropped)
             return dropped

@@ -77,7 +77,7 @@ def test_it_ends_by_itself_with_real_figures(tmp_path: Path) -> None:
     text = output.read_text()
     assert "Traceback" not in text
     assert max(map(len, text.splitlines())) <= 80
-    for heading in ("Slowest runs", "Errors", "Caches"):
+    for heading in ("Slowest runs", "Errors", "Caches", "Memory"):
         assert heading in text
     found = operations(dump)
     for service, operation in [

@@ -45,7 +45,9 @@ def test_the_cache_drops_what_was_used_longest_ago() -> None:
     assert cache.get("b", 160) is None
     assert cache.get("a", 160) is PREVIEW
     assert cache.get("a", 240) is None
-    assert cache.clear_all() == 2
+    cache.put("a", 160, Preview(b"another", frames=1, width=160, height=120))
+    assert cache.size() == len(b"preview") + len(b"another")
+    assert (cache.clear_all(), cache.size()) == (2, 0)
     assert cache.get("a", 160) is None
 
 
