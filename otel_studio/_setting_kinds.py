@@ -27,15 +27,19 @@ class Kind(Protocol[V_co]):
     @property
     def expected(self) -> str:
         """What a user has to give, in words: "a whole number from 1 to 10"."""
+        raise NotImplementedError
 
     def from_text(self, text: str) -> V_co:
         """Return the value that a variable's text (stripped, not empty) stands for."""
+        raise NotImplementedError
 
     def check(self, value: object) -> V_co:
         """Return the value that a keyword or a key of the file stands for."""
+        raise NotImplementedError
 
     def to_text(self, value: Any) -> str:
         """Return text from which `from_text` makes the same value."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(eq=False)
