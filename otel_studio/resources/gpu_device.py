@@ -71,7 +71,7 @@ class Memory:
 
 
 class Device:
-    """A device and its handle; remembers which figures this device does not have.
+    """A device and its handle; remembers which calls this device does not support.
 
     Args:
         nvml: the open library.
@@ -88,7 +88,6 @@ class Device:
         self._nvml = nvml
         self._handle = handle
         self._memory = memory
-        self._missing: set[str] = set()
         self._dropped: set[Attempt] = set()
 
     @property
@@ -118,7 +117,7 @@ class Device:
         """Return a figure by the first way that this device supports, or `None`.
 
         Args:
-            figure: its name, for the log and for the cache of what is missing.
+            figure: its name, for the log.
             attempts: the ways to ask, the best one first.
 
         Raises:
@@ -126,8 +125,6 @@ class Device:
             DriverGone: if the driver is gone.
             HandlesStale: if the handle is not valid any more.
         """
-        if figure in self._missing:
-            return None
         failed: NvmlFailure | None = None
         for attempt in attempts:
             if attempt in self._dropped:
@@ -144,10 +141,10 @@ class Device:
             else:
                 self._memory.worked(self.identity.uuid, attempt.function)
                 return None if _is_sentinel(value) else value
-        self._missing.add(figure)
-        denied = failed is not None and failed.code == gpu_nvml.NO_PERMISSION
-        level = logging.WARNING if denied else logging.INFO
-        self._say(level, figure, "%s has no figure for %s: %s", self.identity.name, figure, failed)
+        if failed is not None:
+            level = logging.WARNING if failed.code == gpu_nvml.NO_PERMISSION else logging.INFO
+            name = self.identity.name
+            self._say(level, figure, "%s has no figure for %s: %s", name, figure, failed)
         return None
 
     def refuses(self, attempt: Attempt) -> bool:

@@ -17,7 +17,7 @@ _MAX_DEVICES = 256
 
 
 class DeviceList:
-    """Finds the devices, by UUID.
+    """Finds the devices, by UUID; `count` is how many cards the driver said there are.
 
     Args:
         nvml: the open library.
@@ -25,6 +25,7 @@ class DeviceList:
     """
 
     def __init__(self, nvml: Nvml, memory: Memory) -> None:
+        self.count = 0
         self._nvml = nvml
         self._memory = memory
 
@@ -39,7 +40,8 @@ class DeviceList:
             DriverGone: if the driver does not answer.
         """
         found: dict[str, Device] = {}
-        for index in range(min(self._ask_count(), _MAX_DEVICES)):
+        self.count = self._ask_count()
+        for index in range(min(self.count, _MAX_DEVICES)):
             handle = self._ask("nvmlDeviceGetHandleByIndex", index)
             card = None if handle is None else self._device(handle, known, None)
             if card is None:

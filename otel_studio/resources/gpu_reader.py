@@ -16,6 +16,7 @@ from otel_studio.resources.gpu_readings import DeviceSnapshot
 from otel_studio.resources.gpu_schedule import Tier
 
 NO_DEVICES = "the NVIDIA driver reports no devices"
+NONE_VISIBLE = "the NVIDIA driver has devices, but lets this process see none of them"
 NOT_LISTED = "the driver does not list the device any more"
 ANSWERS_NOTHING = "the device answers none of the calls that it used to answer"
 #: Fast readings without a figure, in a row, after which a device counts as lost.
@@ -95,7 +96,7 @@ class GpuReader:
         self._devices = self._list.find({})
         if not self._devices and not self._shown:
             self.close()
-            self._fail(NO_DEVICES, now_ns)
+            self._fail(NONE_VISIBLE if self._list.count else NO_DEVICES, now_ns)
             return
         self.reason = None
         self._settle()
@@ -105,7 +106,6 @@ class GpuReader:
         if Tier.SLOW not in due:
             return
         if any(shown.failed_because is not None for shown in self._shown.values()):
-            self._devices = {}
             self._nvml.close()
             try:
                 self._nvml.open()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from fake_nvml import FakeDriver, build_library, two_cards
@@ -13,8 +14,6 @@ from otel_studio.guard import forget_said
 from otel_studio.resources.encoders import EncodeSources
 from otel_studio.resources.gpu import GpuMonitor
 from otel_studio.resources.gpu_process import OwnProcess
-
-pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
 
 
 @pytest.fixture(scope="session")

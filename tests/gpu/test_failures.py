@@ -12,7 +12,7 @@ from otel_studio.clock import ManualClock
 from otel_studio.guard import internal_errors
 from otel_studio.resources import gpu_nvml
 from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.gpu_reader import ANSWERS_NOTHING, NO_DEVICES, NOT_LISTED
+from otel_studio.resources.gpu_reader import ANSWERS_NOTHING, NO_DEVICES, NONE_VISIBLE, NOT_LISTED
 
 Statuses = dict[str, str | None]
 
@@ -136,6 +136,9 @@ def test_the_driver_goes_and_comes_back(
     assert _statuses(monitor) == {A10: "ok", H100: "ok"}
     assert driver.users == 1
     assert monitor.utilization_metrics()[0].active_encoders == 2
+    driver.change({"error": code})
+    clock.advance(1)
+    assert monitor.sample() == 1
     assert len([line for line in _warnings(caplog) if "is gone" in line]) == 1
     assert not internal_errors
 
@@ -176,6 +179,17 @@ def test_a_call_that_a_device_calls_invalid(driver: FakeDriver, monitor: GpuMoni
     driver.change({"0.fan": "!2"})
     assert _statuses(monitor) == {A10: "ok", H100: "ok"}
     assert monitor.utilization_metrics()[0].fan_speed_percent is None
+
+
+def test_a_handle_that_is_no_longer_valid(
+    driver: FakeDriver, monitor: GpuMonitor, clock: ManualClock
+) -> None:
+    """A device whose handle is refused even for its name is listed anew, here in vain."""
+    monitor.sample()
+    driver.change({"0.error": 2})
+    clock.advance(1)
+    assert _statuses(monitor) == {A10: "failed", H100: "ok"}
+    assert monitor.utilization_metrics()[0].status_reason == NOT_LISTED
 
 
 def test_a_card_that_falls_silent(
@@ -230,6 +244,13 @@ def test_a_card_that_this_user_may_not_see(
     assert len([line for line in _warnings(caplog) if "not fully visible" in line]) == 1
 
 
+def test_a_user_who_may_see_no_card(driver: FakeDriver, monitor: GpuMonitor) -> None:
+    """Cards that are there but out of reach are not said to be missing."""
+    driver.change({"0.error": 4, "1.error": 4})
+    assert _statuses(monitor) == {}
+    assert monitor.reason == NONE_VISIBLE
+
+
 def test_without_the_package(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     """Without nvidia-ml-py the list is empty, the reason says what to install, nothing warns."""
 
@@ -276,6 +297,28 @@ def test_lost_devices_are_bounded(
         monitor.sample()
         clock.advance(60)
     assert len(monitor.utilization_metrics()) == 65
+
+
+def test_a_card_forgotten_and_found_again_counts_anew(
+    driver: FakeDriver, monitor: GpuMonitor, clock: ManualClock
+) -> None:
+    """Of a card that is forgotten nothing is kept, not the base of its counters either."""
+    test_lost_devices_are_bounded(driver, monitor, clock)
+    driver.change({"0.uuid": "GPU-0", "0.energy": 1_000})
+    monitor.sample()
+    found = {record.device_id: record for record in monitor.utilization_metrics()}
+    assert found["GPU-0"].energy_joules == 1
+
+
+def test_an_identity_call_that_breaks_the_driver(
+    driver: FakeDriver, monitor: GpuMonitor, clock: ManualClock
+) -> None:
+    """A card whose serial number cannot be asked for without breaking the driver goes without."""
+    driver.change({"fails.nvmlDeviceGetSerial": 999})
+    assert _statuses(monitor) == {}
+    clock.advance(1)
+    assert _statuses(monitor) == {A10: "ok", H100: "ok"}
+    assert monitor.snapshot().devices[0].identity.serial is None
 
 
 def test_an_empty_answer_is_no_failure(driver: FakeDriver, monitor: GpuMonitor) -> None:

@@ -136,6 +136,18 @@ def test_what_a_card_does_not_have_is_asked_for_once(
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
+def test_the_second_best_call_is_remembered(
+    driver: FakeDriver, monitor: GpuMonitor, clock: ManualClock
+) -> None:
+    """A card that supports an older call alone is not asked with the newer one every time."""
+    driver.change({"fails.nvmlDeviceGetTemperatureV": 3})
+    for _ in range(5):
+        assert _read(monitor)[A10].temperature_celsius == 61
+        clock.advance(1)
+    assert driver.calls("nvmlDeviceGetTemperatureV") == 2  # one per card
+    assert driver.calls("nvmlDeviceGetTemperature") == 10
+
+
 def test_a_figure_without_permission(
     driver: FakeDriver, monitor: GpuMonitor, caplog: pytest.LogCaptureFixture
 ) -> None:

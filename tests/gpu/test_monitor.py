@@ -80,6 +80,17 @@ def test_a_driver_that_does_not_answer(driver: FakeDriver) -> None:
     assert driver.users == 0
 
 
+def test_a_thread_that_was_left_behind_touches_nothing(driver: FakeDriver) -> None:
+    """A thread that gets its turn only after `stop` neither opens the driver nor reads."""
+    monitor = GpuMonitor(SystemClock())
+    monitor.hold_for_fork()
+    monitor.start()
+    monitor.stop(timeout=0.05)
+    monitor.release_after_fork()
+    wait_until(lambda: not _threads(), what="the thread to end")
+    assert driver.calls() == 0
+
+
 def test_the_thread_ends_where_there_will_never_be_a_gpu() -> None:
     """Without the package no thread stays behind to look again."""
 
@@ -129,18 +140,26 @@ def test_readers_and_the_sampler_at_once(driver: FakeDriver, clock: ManualClock)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-@pytest.mark.parametrize("held", [True, False])
-def test_a_forked_child(driver: FakeDriver, held: bool, tmp_path: Path, library: Path) -> None:
+@pytest.mark.parametrize("in_a_call", [False, True])
+def test_a_forked_child(driver: FakeDriver, in_a_call: bool, tmp_path: Path, library: Path) -> None:
     """A child reads for itself; one forked in the middle of a call says that it cannot.
 
     The parent goes on in both cases.
     """
     program = f"""
-import os, sys, time
+import os, sys, threading, time, traceback
 sys.path[:0] = [{str(ROOT)!r}]
 import pynvml
 from otel_studio.clock import SystemClock
 from otel_studio.resources.gpu import FORKED_IN_A_CALL, GpuMonitor
+
+in_a_call = {in_a_call}
+inside, go_on = threading.Event(), threading.Event()
+
+def load():
+    inside.set()
+    go_on.wait(20)
+    return pynvml
 
 def wait(condition):
     deadline = time.monotonic() + 20
@@ -148,40 +167,46 @@ def wait(condition):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
-monitor = GpuMonitor(SystemClock())
+def check_child():
+    monitor.restart_after_fork()
+    if in_a_call:
+        assert monitor.reason == FORKED_IN_A_CALL
+        assert threading.active_count() == 1
+        return
+    wait(monitor.utilization_metrics)
+    assert monitor.utilization_metrics()[0].process.memory_mb in (0, None)  # None in a container
+    assert pynvml.nvmlLib.fake_nvml_users() == 2
+    monitor.stop()
+    assert pynvml.nvmlLib.fake_nvml_users() == 1
+
+monitor = GpuMonitor(SystemClock(), load=load)
 monitor.start()
-if {held}:
+if in_a_call:
+    assert inside.wait(20)
+else:
+    go_on.set()
     wait(monitor.utilization_metrics)
     monitor.hold_for_fork()
-else:
-    wait(monitor._reading.locked)
 pid = os.fork()
 if pid == 0:
     code = 1
     try:
-        monitor.restart_after_fork()
-        if {held}:
-            wait(monitor.utilization_metrics)
-            own = monitor._reader._process.pid == os.getpid()
-            users = pynvml.nvmlLib.fake_nvml_users()
-            monitor.stop()
-            code = 0 if own and users == 2 and pynvml.nvmlLib.fake_nvml_users() == 1 else 2
-        else:
-            code = 0 if monitor.reason == FORKED_IN_A_CALL and monitor._thread is None else 3
+        check_child()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 monitor.release_after_fork()
+go_on.set()
 assert os.waitpid(pid, 0)[1] == 0
 readings = monitor.batches.total()
 wait(lambda: monitor.batches.total() > readings)
 monitor.stop(timeout=5)
 """
-    script = two_cards()
-    if not held:
-        script["sleep_ms.nvmlInitWithFlags"] = 400
-    (tmp_path / "script").write_text(as_text(script))
+    (tmp_path / "script").write_text(as_text(two_cards()))
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
+        [sys.executable, "-c", program],
         env={
             **os.environ,
             "FAKE_NVML_SCRIPT": str(tmp_path / "script"),
