@@ -207,6 +207,8 @@ class Cache:
             )
             if any(backend.gone for backend in backends):
                 self._backends = [backend for backend in self._backends if not backend.gone]
+                if not self._backends:  # the entries went with what held them
+                    self._statistics.ledger = EntryLedger()
             used = self._reading().memory_bytes
             if used is not None:
                 self._peak_bytes = max(self._peak_bytes or 0, used)

@@ -23,7 +23,7 @@ class EntryLedger:
         (1, 4096)
     """
 
-    def __init__(self, max_keys: int = 65_536) -> None:
+    def __init__(self, max_keys: int = 16_384) -> None:
         self._max_keys = max_keys
         self._threshold = _ALL_KEYS
         self._sizes: dict[int, int | None] = {}

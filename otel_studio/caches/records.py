@@ -65,7 +65,7 @@ class CachePerformance(Record):
     max_entries: int | None
     current_memory_usage_mb: float | None
     peak_memory_usage_mb: float | None
-    #: True where entries or memory are scaled up from a sample of the keys.
+    #: True where entries or memory are scaled up from the part that is known key by key.
     size_is_estimate: bool
     fragmentation_ratio: float | None
     top_accessed_keys: list[KeyAccesses]

@@ -51,6 +51,11 @@ def performance_of(
     memory_is_recorded = used is None and peak is None
     if memory_is_recorded:
         used, peak = ledger.size_bytes, ledger.peak_bytes
+    is_estimate = ledger.is_estimate and (ledger_knows or memory_is_recorded)
+    if memory_is_recorded and used and entries is not None and entries != ledger.entries:
+        # Several caches of one name may hold the same key, or one evicts without a word.
+        used, is_estimate = used * entries // ledger.entries, True
+        peak = max(peak or 0, used)
     return CachePerformance(
         cache=cache,
         service_name=service,
@@ -71,7 +76,7 @@ def performance_of(
         max_entries=reading.max_entries,
         current_memory_usage_mb=_megabytes(used),
         peak_memory_usage_mb=_megabytes(peak),
-        size_is_estimate=ledger.is_estimate and (ledger_knows or memory_is_recorded),
+        size_is_estimate=is_estimate,
         fragmentation_ratio=reading.fragmentation,
         top_accessed_keys=[KeyAccesses(*row) for row in statistics.hot_keys.top(_TOP_KEYS)],
         slow_operations=[

@@ -131,8 +131,19 @@ def test_mapping_is_not_kept_alive(previews: Cache, report) -> None:
     assert report().entries == 1
     del mapping
     gc.collect()
-    report()
+    assert report().entries is None
     assert previews._backends == []
+    assert report().sets == 1
+
+
+def test_caches_of_one_name_add_up(previews: Cache, report) -> None:
+    """Three mappings that hold the same key have three entries; their bytes are an estimate."""
+    mappings = [previews.wrap({}, sizer=len) for _ in range(3)]
+    for mapping in mappings:
+        mapping["a"] = b"1234"
+    record = report()
+    assert (record.entries, record.size_is_estimate) == (3, True)
+    assert record.current_memory_usage_mb == record.peak_memory_usage_mb == 12 / 1024 / 1024
 
 
 @given(
