@@ -73,6 +73,11 @@ class Isolated:
         self.tracer_provider.ended.fold()
         return list(self._spans.spans)
 
+    def operations(self, service: str) -> dict[str, OperationMetrics]:
+        """Return a service's operations by name; empty when it has not run anything."""
+        found = queries.summaries(self.registry, service)
+        return found[0].operation_metrics if found else {}
+
     def runs(self, service: str | None = None, operation: str | None = None) -> list[Run]:
         """Return the last runs, newest first."""
         return queries.recent(self.registry, service, operation)
@@ -83,8 +88,7 @@ class Isolated:
         Raises:
             AssertionError: if it has not run; the message lists what has.
         """
-        found = queries.summaries(self.registry, service)
-        metrics = found[0].operation_metrics.get(operation) if found else None
+        metrics = self.operations(service).get(operation)
         if metrics is None:
             ran = [
                 f"{summary.service_name}/{name}"

@@ -24,7 +24,7 @@ from otel_studio.tracing.sampling import RATIO_MASK
 from otel_studio.tracing.span import (
     OUTCOME_ABANDONED,
     OUTCOME_CANCELLED,
-    OUTCOME_OK,
+    OUTCOME_ERROR,
     StudioSpan,
 )
 
@@ -59,12 +59,12 @@ class FastPort:
         self, span: Any, error: BaseException, expected: tuple[type[BaseException], ...]
     ) -> None:
         """Record how a run ended that an exception left; the span is still to be finished."""
-        if type(span) is not StudioSpan or span._end:
-            return
+        if type(span) is not StudioSpan or span._end or isinstance(error, expected):
+            return  # what `op.fail` said of a run stays, also where an expected exception leaves it
+        # First, and by itself: at the recursion limit the rest may fail.
+        span._outcome = OUTCOME_ERROR
         try:
-            if isinstance(error, expected):
-                span._outcome = OUTCOME_OK
-            elif is_cancellation(error):
+            if is_cancellation(error):
                 span._outcome = OUTCOME_CANCELLED
                 span.set_attribute(OUTCOME_ATTRIBUTE, "cancelled")
             else:
@@ -88,65 +88,28 @@ def _make_starts(
     sampling_plan = tracer.plan
     assert sampling_plan is not None
     bound, follows_parent = sampling_plan.bound, sampling_plan.follows_parent
-    random_flag = tracer.random_flag
-    root_flags = (random_flag, random_flag | 1)
+    sampled, unsampled = tracer.random_flag | 1, tracer.random_flag
+    # None where each trace id decides.
+    root_flags = sampled if bound > RATIO_MASK else None if bound else unsampled
     provider = tracer.provider
     activate = provider.active.add
     new_trace_id, new_span_id, now = tracer.new_trace_id, tracer.new_span_id, tracer.now
     constants = dict(attributes) if attributes else None
+    new = StudioSpan.__new__
 
-    def under_foreign_parent(context: Context, parent: object) -> StudioSpan | Span:
-        """Start under a remote parent, a non-recording span or another provider's span."""
+    def begin(context: Context) -> Any:
+        """Start the usual way, and let the span live as an operation: until we end it."""
         span = tracer.start_span(name, context, attributes=constants)
-        if isinstance(span, StudioSpan):
-            # From here on it is an operation: it keeps itself alive, and is ended by us.
-            reference = span._token
-            provider.active_references.discard(reference)
+        if type(span) is StudioSpan:
+            provider.active_references.discard(span._token)
             span._token = None
+            span._task = None
             activate(span)
-        return span
-
-    def make(context: Context) -> Any:
-        parent = context.get(SPAN_KEY)
-        if parent is None:
-            trace_id = new_trace_id()
-            span = StudioSpan(
-                tracer,
-                name,
-                trace_id,
-                new_span_id(),
-                root_flags[trace_id & RATIO_MASK < bound],
-                None,
-                now(),
-                get_ident(),
-            )
-        elif type(parent) is StudioSpan and follows_parent:
-            span = StudioSpan(
-                tracer,
-                name,
-                parent._trace_id,
-                new_span_id(),
-                parent._flags,
-                parent,
-                now(),
-                get_ident(),
-            )
-            span._parent_id = parent._span_id
-            if parent._trace_state is not None:
-                span._trace_state = parent._trace_state
-        else:
-            return under_foreign_parent(context, parent)
-        if constants is not None:
-            for key, value in constants.items():
-                span.set_attribute(key, value)
-        activate(span)
-        if provider.processors:
-            tracer.started(span, context)
         return span
 
     def start() -> Any:
         try:
-            return make(_get_context())
+            return begin(_get_context())
         except Exception as error:
             report_internal_error("starting an operation", error)
             return None
@@ -154,26 +117,45 @@ def _make_starts(
     def enter() -> Any:
         try:
             context = _get_context()
-            # The body of `make`, once more for the two usual cases: a call saved per operation.
             parent = context.get(SPAN_KEY)
             if constants is not None or provider.processors:
-                span = make(context)
+                span = begin(context)
             elif parent is None:
-                trace_id = new_trace_id()
-                span = StudioSpan(
-                    tracer,
-                    name,
-                    trace_id,
-                    new_span_id(),
-                    root_flags[trace_id & RATIO_MASK < bound],
-                    None,
-                    now(),
-                    get_ident(),
+                # StudioSpan.__init__, without the call.
+                span = new(StudioSpan)
+                span._tracer = tracer
+                span._name = name
+                span._trace_id = trace_id = new_trace_id()
+                span._span_id = new_span_id()
+                span._flags = (
+                    root_flags
+                    if root_flags is not None
+                    else (sampled if trace_id & RATIO_MASK < bound else unsampled)
                 )
+                span._parent_span = None
+                span._thread = get_ident()
+                span._start = now()
+                activate(span)
+            elif follows_parent and type(parent) is StudioSpan:
+                span = new(StudioSpan)
+                span._tracer = tracer
+                span._name = name
+                span._trace_id = parent._trace_id
+                span._span_id = new_span_id()
+                span._flags = parent._flags
+                span._parent_span = parent
+                span._parent_id = parent._span_id
+                if parent._trace_state is not None:
+                    span._trace_state = parent._trace_state
+                span._thread = get_ident()
+                span._start = now()
                 activate(span)
             else:
-                span = make(context)
-            span._token = _set_context(Context({**context, SPAN_KEY: span}))
+                span = begin(context)
+            if len(context) == (parent is not None):  # nothing but a span in it
+                span._token = _set_context(Context({SPAN_KEY: span}))
+            else:
+                span._token = _set_context(Context({**context, SPAN_KEY: span}))
             return span
         except Exception as error:
             report_internal_error("starting an operation", error)
