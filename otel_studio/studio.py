@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
-from otel_studio import guard, operations, otel_private, ports
+from otel_studio import guard, operations, otel_private, otel_sdk_private, ports
 from otel_studio.caches import handle as cache_handles
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.config import Settings, SettingsKeywords, load_settings
@@ -123,7 +123,7 @@ class Studio:
         provider.add_span_processor(self._span_processor)
         # Without this the registry would see only what is sampled: RECORD_ONLY spans are
         # counted and, as the specification says, not exported.
-        for owner in (provider, *otel_private.tracers(provider)):
+        for owner in (provider, *otel_sdk_private.tracers(provider)):
             sampler = getattr(owner, "sampler", None)
             if isinstance(sampler, Sampler) and not isinstance(sampler, RecordAll):
                 owner.sampler = RecordAll(sampler)
@@ -183,7 +183,7 @@ class Studio:
         if isinstance(existing, MeterProvider) and not getattr(existing, "_otel_studio", False):
             self.owns_meter_provider = False
             self.meter_provider: Any = existing
-            readers = otel_private.metric_readers(existing)
+            readers = otel_sdk_private.metric_readers(existing)
         else:
             self.owns_meter_provider = True
             for name in self.settings.metrics_exporter:
@@ -285,7 +285,7 @@ class Studio:
         """
         if self.prometheus is None:
             self.prometheus = self._new_prometheus()
-            otel_private.add_metric_reader(self.meter_provider, self.prometheus.reader)
+            otel_sdk_private.add_metric_reader(self.meter_provider, self.prometheus.reader)
         return self.prometheus.text()
 
     def start(self) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from otel_studio import otel_private
+from otel_studio import otel_sdk_private
 from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
 from otel_studio.metrics.points import PointMaker, merged
@@ -55,7 +55,7 @@ class MetricProducer:
         Returns:
             whether the reader has the hook; `False` is reported and harms nothing.
         """
-        original = otel_private.collect_callback(reader)
+        original = otel_sdk_private.collect_callback(reader)
         if original is None:
             report_internal_error(
                 "adding operations to a metric reader",
@@ -73,14 +73,14 @@ class MetricProducer:
                 report_internal_error("collecting the registry's metrics", error)
                 return data
 
-        otel_private.set_collect_callback(reader, collect)
+        otel_sdk_private.set_collect_callback(reader, collect)
         self._attached.append((reader, original))
         return True
 
     def detach(self) -> None:
         """Leave every reader as it was found."""
         for reader, original in self._attached:
-            otel_private.set_collect_callback(reader, original)
+            otel_sdk_private.set_collect_callback(reader, original)
         self._attached.clear()
 
     def hold(self) -> None:
@@ -106,7 +106,7 @@ class MetricProducer:
             self._registry,
             self._clock,
             self._bounds,
-            otel_private.histogram_temporality(reader),
-            otel_private.counter_temporality(reader),
+            otel_sdk_private.histogram_temporality(reader),
+            otel_sdk_private.counter_temporality(reader),
             self._version,
         )

@@ -128,18 +128,22 @@ class Registry:
         services = self.services
         touched: list[OperationStatistics] = []
         counts: dict[ServiceStatistics, int] = {}
+        tracer: Any = None
+        name: Any = None
+        pending: list[Any] = []
         for span in spans:
-            scope = span._tracer.name
-            service = services.get(scope)
-            if service is None:
-                service = self.service(scope)
-            name = span._name
-            statistics = service.operations.get(name)
-            if statistics is None:
-                statistics = service.operation(name)
-            pending = statistics.pending
-            if not pending:
-                touched.append(statistics)
+            # The same operation again, as often: nothing to look up.
+            if span._name is not name or span._tracer is not tracer:
+                tracer, name = span._tracer, span._name
+                service = services.get(tracer.name)
+                if service is None:
+                    service = self.service(tracer.name)
+                statistics = service.operations.get(name)
+                if statistics is None:
+                    statistics = service.operation(name)
+                pending = statistics.pending
+                if not pending:
+                    touched.append(statistics)
             pending.append(span)
             parent = span._parent_span
             if parent is not None:
@@ -150,10 +154,10 @@ class Registry:
                     children = parent._children
                     if children is None:
                         children = parent._children = {}
-                    spent = children.get((scope, name))
+                    spent = children.get((tracer.name, name))
                     if spent is None:
                         if len(children) < 50:
-                            children[scope, name] = [span._end - span._start, 1]
+                            children[tracer.name, name] = [span._end - span._start, 1]
                     else:
                         spent[0] += span._end - span._start
                         spent[1] += 1

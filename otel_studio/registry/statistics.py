@@ -176,7 +176,7 @@ class OperationStatistics:
         else:
             durations = [s._end - s._start for s in spans]
             durations.sort()
-            self.sketch.add_many(durations)
+            self.sketch.add_sorted(durations)
         lacks_exemplar = series.add_sorted(durations, bounds)
         if durations[-1] > self._slow_limit:
             self._keep_slowest(spans)

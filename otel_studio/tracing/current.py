@@ -12,12 +12,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_studio.otel_private import SPAN_KEY, context_functions
+from otel_studio.ports import reset_context
 from otel_studio.tracing.span import StudioSpan
 
 if TYPE_CHECKING:
     from otel_studio.tracing.provider import StudioTracer
 
-_get_context, _set_context, _reset_context = context_functions()
+_get_context, _set_context, _ = context_functions()
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -33,7 +34,10 @@ class CurrentSpan:
 
     def __enter__(self) -> Span:
         span = self._span = self._tracer.start_span(*self._arguments)
-        self._token = _set_context(Context({**_get_context(), SPAN_KEY: span}))
+        context = _get_context()
+        self._token = _set_context(
+            Context({**context, SPAN_KEY: span} if context else {SPAN_KEY: span})
+        )
         return span
 
     def __exit__(
@@ -42,11 +46,8 @@ class CurrentSpan:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        try:
-            _reset_context(self._token)
-        except ValueError:
-            pass  # left in another context than entered: there is nothing of ours to put back
         span = self._span
+        reset_context(self._token, span)
         if error is not None and isinstance(span, StudioSpan) and not span._end:
             record_exception, set_status = self._arguments[-2:]
             span._mark_exception(error, record_exception, set_status)

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.trace import StatusCode
 from opentelemetry.util import types
 
 from otel_studio.failure import safe_text, type_name
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.ports import OUTCOME_ATTRIBUTE, is_cancellation
+from otel_studio.ports import OUTCOME_ATTRIBUTE, is_cancellation, reset_context
 from otel_studio.tracing.active import running_task
 from otel_studio.tracing.sampling import RATIO_MASK
 from otel_studio.tracing.span import (
@@ -205,7 +205,8 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
         if span is None:
             return
         if isinstance(error, ValueError) and type(span) is StudioSpan:
-            span._token = None  # left in another context than entered: nothing to put back
+            reset_context(span._token, span)  # left in another context than entered
+            span._token = None
         elif type(span) is StudioSpan and not isinstance(error, KeyError):
             report_internal_error("ending an operation", error)
         if type(span) is StudioSpan and isinstance(error, KeyError) and not span._end:

@@ -328,8 +328,7 @@ class StudioTracer(Tracer):
         if kind is not SpanKind.INTERNAL:
             span._kind = kind
         if attributes:
-            for key, value in attributes.items():
-                span.set_attribute(key, value)
+            span.set_first_attributes(attributes)
         if links:
             span._set_links(links)
         if start_time is not None:

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.sampling import Decision, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
-from otel_studio import otel_private
+from otel_studio import otel_sdk_private
 
 #: The bits of a trace id that the ratio sampler compares with its bound.
 RATIO_MASK = sampling.TraceIdRatioBased.TRACE_ID_LIMIT
@@ -74,14 +74,14 @@ def plan(sampler: sampling.Sampler) -> SamplingPlan | None:
     a span altogether is not: a dropped span must never reach the processors.
     """
     root = (
-        sampler.root if isinstance(sampler, RecordAll) else otel_private.always_record_root(sampler)
+        sampler.root if isinstance(sampler, RecordAll) else otel_sdk_private.always_record_root(sampler)
     )
     records_all = root is not None
     if root is not None:
         sampler = root
     follows_parent = False
     if isinstance(sampler, sampling.ParentBased):
-        parts = otel_private.parent_based_parts(sampler)
+        parts = otel_sdk_private.parent_based_parts(sampler)
         if parts is None or parts[1:] != (
             sampling.ALWAYS_ON,
             sampling.ALWAYS_OFF,
@@ -99,7 +99,7 @@ def plan(sampler: sampling.Sampler) -> SamplingPlan | None:
 
 
 def _root_bound(sampler: sampling.Sampler) -> int | None:
-    decision = otel_private.static_decision(sampler)
+    decision = otel_sdk_private.static_decision(sampler)
     if decision is Decision.RECORD_AND_SAMPLE:
         return RATIO_MASK + 1
     if decision is Decision.DROP:

@@ -295,6 +295,21 @@ class StudioSpan(Span, ReadableSpan):
             del attributes[next(iter(attributes))]
         attributes[key] = value
 
+    def set_first_attributes(self, attributes: Mapping[str, types.AnyValue]) -> None:
+        """Set the attributes that a span starts with; plain ones in one step."""
+        limits = self._tracer.span_limits
+        maximum = limits.max_span_attributes
+        if limits.max_span_attribute_length is None and (
+            maximum is None or len(attributes) <= maximum
+        ):
+            for key, value in attributes.items():
+                if type(value) not in _PLAIN_TYPES or type(key) is not str or not key:
+                    break
+            else:
+                self._attributes = dict(attributes)
+                return
+        self.set_attributes(attributes)
+
     def set_attributes(self, attributes: Mapping[str, types.AnyValue]) -> None:
         for key, value in attributes.items():
             self.set_attribute(key, value)

@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode
 import otel_studio
 from otel_studio import api, guard
 from otel_studio.clock import ManualClock
-from otel_studio.testing.isolation import Isolated, IncrementalIds, isolated
+from otel_studio.testing.isolation import IncrementalIds, Isolated, isolated
 
 runs = st.lists(
     st.tuples(

@@ -39,12 +39,13 @@ def test_merging_is_as_if_all_had_been_added(one: list[int], other: list[int]) -
 
 @given(durations)
 def test_adding_one_by_one_or_together_is_the_same(values: list[int]) -> None:
-    """`add` and `add_many` use the same buckets."""
-    single, many = Sketch(), Sketch()
+    """`add`, `add_many` and `add_sorted` use the same buckets."""
+    single, many, ordered = Sketch(), Sketch(), Sketch()
     for value in values:
         single.add(value)
     many.add_many(values)
-    assert single.counts == many.counts
+    ordered.add_sorted(sorted(values))
+    assert single.counts == many.counts == ordered.counts
 
 
 @given(st.integers(min_value=0, max_value=10**18), st.integers(min_value=0, max_value=10**18))

@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.trace import Tracer, TracerProvider, sampling
 from opentelemetry.sdk.trace.sampling import Decision
 
-from otel_studio import otel_private
+from otel_studio import otel_private, otel_sdk_private
 
 MOVED = "a new OpenTelemetry release moved {}: otel_studio/otel_private.py must follow it"
 
@@ -58,25 +58,25 @@ def test_the_private_name_is_there(owner: Any, name: str) -> None:
 def test_the_parts_of_samplers_are_found() -> None:
     """Root, delegates and static decisions are read as they were given."""
     parent_based = sampling.ParentBased(sampling.ALWAYS_OFF)
-    assert otel_private.parent_based_parts(parent_based) == (
+    assert otel_sdk_private.parent_based_parts(parent_based) == (
         sampling.ALWAYS_OFF,
         sampling.ALWAYS_ON,
         sampling.ALWAYS_OFF,
         sampling.ALWAYS_ON,
         sampling.ALWAYS_OFF,
     )
-    assert otel_private.static_decision(sampling.ALWAYS_OFF) is Decision.DROP
-    assert otel_private.static_decision(parent_based) is None
+    assert otel_sdk_private.static_decision(sampling.ALWAYS_OFF) is Decision.DROP
+    assert otel_sdk_private.static_decision(parent_based) is None
 
 
 def test_the_readers_of_a_meter_provider_are_found() -> None:
     """A reader's callback and temporality are read from the place they are kept."""
     reader = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
-    assert otel_private.metric_readers(provider) == [reader]
-    assert otel_private.collect_callback(reader) is not None
-    assert otel_private.histogram_temporality(reader) is AggregationTemporality.CUMULATIVE
-    assert otel_private.counter_temporality(reader) is AggregationTemporality.CUMULATIVE
+    assert otel_sdk_private.metric_readers(provider) == [reader]
+    assert otel_sdk_private.collect_callback(reader) is not None
+    assert otel_sdk_private.histogram_temporality(reader) is AggregationTemporality.CUMULATIVE
+    assert otel_sdk_private.counter_temporality(reader) is AggregationTemporality.CUMULATIVE
 
 
 def test_the_context_functions_are_the_variables_own() -> None:

@@ -1,0 +1,114 @@
+"""Every private name of OpenTelemetry's SDK that this package touches, in one place.
+
+Those of the API are in `otel_private`; `tests/tracing/test_otel_private.py` covers both. The
+provider rests on the SDK's own classes and also calls `TracerProvider._apply_tracer_configurator`,
+`._update_resource`, `._tracers_lock`, `._disabled` and `._span_limits`, which it inherits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from opentelemetry.sdk.trace import sampling
+
+
+def parent_based_parts(sampler: sampling.ParentBased) -> tuple[sampling.Sampler, ...] | None:
+    """Return root, and the delegates for remote and local parents, or `None` if they moved.
+
+    Private: `ParentBased._root`, `._remote_parent_sampled`, `._remote_parent_not_sampled`,
+    `._local_parent_sampled`, `._local_parent_not_sampled`.
+    """
+    names = (
+        "_root",
+        "_remote_parent_sampled",
+        "_remote_parent_not_sampled",
+        "_local_parent_sampled",
+        "_local_parent_not_sampled",
+    )
+    parts = tuple(getattr(sampler, name, None) for name in names)
+    return None if any(part is None for part in parts) else parts  # type: ignore[return-value]
+
+
+def static_decision(sampler: sampling.Sampler) -> sampling.Decision | None:
+    """Return what a `StaticSampler` always decides (private: `StaticSampler._decision`)."""
+    if not isinstance(sampler, sampling.StaticSampler):
+        return None
+    return getattr(sampler, "_decision", None)
+
+
+def always_record_root(sampler: sampling.Sampler) -> sampling.Sampler | None:
+    """Return the sampler inside an `AlwaysRecordSampler` (private: `AlwaysRecordSampler._root`)."""
+    kind = getattr(sampling, "AlwaysRecordSampler", None)
+    if kind is None or not isinstance(sampler, kind):
+        return None
+    return getattr(sampler, "_root", None)
+
+
+def metric_readers(meter_provider: Any) -> list[Any]:
+    """Return a meter provider's readers (private: `MeterProvider._metric_readers`, `_sdk_config`)."""
+    config = getattr(meter_provider, "_sdk_config", None)
+    readers: Iterable[Any] = getattr(
+        meter_provider, "_metric_readers", getattr(config, "metric_readers", ())
+    )
+    return list(readers)
+
+
+def add_metric_reader(meter_provider: Any, reader: Any) -> bool:
+    """Register one more reader, where the SDK can; older ones take readers only when they are made.
+
+    Returns:
+        whether the reader was registered; otherwise it collects nothing of the instruments.
+    """
+    add = getattr(meter_provider, "add_metric_reader", None)
+    if add is None:
+        set_collect_callback(reader, lambda *args, **kwargs: None)
+        return False
+    add(reader)
+    return True
+
+
+def collect_callback(reader: Any) -> Callable[..., Any] | None:
+    """Return what a reader calls to collect (private: `MetricReader._collect`)."""
+    return getattr(reader, "_collect", None)
+
+
+def set_collect_callback(reader: Any, callback: Callable[..., Any] | None) -> None:
+    """Set what a reader calls to collect (private: `MetricReader._set_collect_callback`)."""
+    reader._set_collect_callback(callback)
+
+
+def histogram_temporality(reader: Any) -> Any:
+    """Return the temporality a reader wants for histograms.
+
+    Private: `MetricReader._instrument_class_temporality`.
+    """
+    from opentelemetry.sdk.metrics import Histogram
+    from opentelemetry.sdk.metrics.export import AggregationTemporality
+
+    table = getattr(reader, "_instrument_class_temporality", {})
+    for kind, temporality in table.items():
+        if issubclass(kind, Histogram):
+            return temporality
+    return AggregationTemporality.CUMULATIVE
+
+
+def counter_temporality(reader: Any) -> Any:
+    """Return the temporality a reader wants for counters.
+
+    Private: `MetricReader._instrument_class_temporality`.
+    """
+    from opentelemetry.sdk.metrics import Counter
+    from opentelemetry.sdk.metrics.export import AggregationTemporality
+
+    table = getattr(reader, "_instrument_class_temporality", {})
+    for kind, temporality in table.items():
+        if issubclass(kind, Counter):
+            return temporality
+    return AggregationTemporality.CUMULATIVE
+
+
+def tracers(provider: Any) -> list[Any]:
+    """Return the tracers a provider of the SDK has made (private: `TracerProvider._tracers`)."""
+    made = getattr(provider, "_tracers", None)
+    return list(made.values()) if isinstance(made, dict) else []
