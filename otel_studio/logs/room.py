@@ -1,0 +1,162 @@
+"""The logs of one Studio: what joins, keeps, counts, reports, redacts and sends log records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from otel_studio.clock import Clock
+from otel_studio.config import Settings
+from otel_studio.guard import report_internal_error
+from otel_studio.logs.joining import LogJoin
+from otel_studio.logs.level_counts import LevelCounts, LogCount
+from otel_studio.logs.reporter import RunReporter
+from otel_studio.logs.run_reports import RunRules
+from otel_studio.logs.runs import RunFinder, RunRecords
+from otel_studio.redaction import Redactor
+from otel_studio.tracing.buffer import EndedSpans
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
+    from opentelemetry.sdk.resources import Resource
+
+    from otel_studio.logs.export import LogExport
+
+
+class StudioLogs:
+    """Joins the standard `logging` to the operations of one Studio, between start and stop.
+
+    Args:
+        settings: `log_level`, `log_rate`, `log_records_per_run`, `slow_threshold`, and
+            `logging`: whether ended runs are reported and kept records are wanted.
+        clock: tells when what was held back is overdue.
+        ended: the buffer of ended spans; the rules are put before its consumers of now.
+        redactor: knows what is secret.
+        provider: the tracer provider whose spans are runs.
+        find_foreign: returns the run of a span of another provider, where that one is used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        ended: EndedSpans,
+        redactor: Redactor,
+        provider: Any,
+        find_foreign: Callable[[Any], Any | None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._ended = ended
+        self._redactor = redactor
+        wanted = settings.logging
+        self._kept = (
+            RunRecords(settings.log_records_per_run)
+            if wanted and settings.log_records_per_run
+            else None
+        )
+        self._counts = LevelCounts()
+        self._rules = RunRules(
+            settings.slow_threshold,
+            logging.getLevelNamesMapping().get(settings.log_level.upper()),
+            settings.log_rate,
+            self._submit if wanted else None,
+            lambda: self._reporter.thread_id,
+        )
+        self._reporter = RunReporter(redactor, self._overdue, self._look_after)
+        self._join = LogJoin(RunFinder(provider, find_foreign), redactor, self._kept, self._counts)
+        self._export: LogExport | None = None
+        ended.consumers = (self._rules, *ended.consumers)
+
+    def export_to(self, resource: Resource, exporters: Sequence[Any]) -> None:
+        """Send every record to OpenTelemetry exporters too.
+
+        Args:
+            resource: who emits the records.
+            exporters: OpenTelemetry log record exporters.
+        """
+        from otel_studio.logs.export import LogExport
+
+        self._export = LogExport(resource, exporters, self._redactor)
+
+    @property
+    def exporters(self) -> list[Any]:
+        """What records are sent through; shutting one down cuts `shutdown_export` short."""
+        return [] if self._export is None else self._export.exporters
+
+    def register_instruments(self, meter: Meter) -> None:
+        """Create the counter of records.
+
+        Args:
+            meter: makes it.
+        """
+        self._counts.register_instruments(meter)
+
+    def start(self) -> None:
+        """Begin to join records, and to report."""
+        self._join.install()
+        if self._export is not None:
+            self._export.install()
+        self._reporter.start()
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """Write the reports that wait, and leave `logging` as it was found.
+
+        What is to be sent still waits: `shutdown_export` sends it.
+
+        Args:
+            timeout: seconds until this returns, at most.
+        """
+        self._reporter.stop(timeout)
+        self._join.uninstall()
+        self._ended.remove_consumer(self._rules)
+        if self._export is not None:
+            self._export.uninstall()
+
+    def flush(self, timeout: float = 1.0) -> bool:
+        """Write the reports that wait and send every record.
+
+        Args:
+            timeout: seconds for the sending.
+
+        Returns:
+            whether everything was sent.
+        """
+        self._ended.fold()
+        self._reporter.write_waiting()
+        return True if self._export is None else self._export.force_flush(timeout)
+
+    def shutdown_export(self) -> None:
+        """Send what waits and stop sending; takes what the exporters take."""
+        if self._export is not None:
+            self._export.shutdown()
+
+    def restart_after_fork(self) -> None:
+        """Go on in a child, from nothing, with a thread of its own."""
+        self._counts.restart_after_fork()
+        self._rules.rates.restart_after_fork()
+        if self._kept is not None:
+            self._kept.restart_after_fork()
+        self._reporter.restart_after_fork()
+
+    def counts(self) -> list[LogCount]:
+        """Return how many records of each level were made in each operation."""
+        return self._counts.counts()
+
+    @property
+    def reports_dropped(self) -> int:
+        """Records about ended runs that were never written, for want of room."""
+        return self._reporter.dropped
+
+    def _submit(self, report: Any) -> None:
+        self._reporter.submit(report)
+
+    def _overdue(self) -> list[Any]:
+        return self._rules.rates.overdue(self._clock.monotonic_ns())
+
+    def _look_after(self) -> None:
+        if self._export is not None:
+            try:
+                self._export.keep_installed()
+            except Exception as error:
+                report_internal_error("keeping the log handler installed", error)

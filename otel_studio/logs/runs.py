@@ -1,0 +1,127 @@
+"""Finds the run that a log record is made in, and keeps the last records of runs with them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from opentelemetry.trace import Span
+
+from otel_studio.otel_private import SPAN_KEY, context_functions
+from otel_studio.record import iso_time
+from otel_studio.tracing.span import StudioSpan
+
+#: Runs above the innermost one that a record is kept with too.
+_MAX_DEPTH = 16
+
+_get_context, _, _ = context_functions()
+
+
+class KeptRecord:
+    """One log record as it is kept: text only, without a secret, and no object of the program."""
+
+    __slots__ = ("exception", "level", "logger", "message", "unix_ns")
+
+    def __init__(
+        self, unix_ns: int, level: str, logger: str, message: str, exception: str | None
+    ) -> None:
+        self.unix_ns = unix_ns
+        self.level = level
+        self.logger = logger
+        self.message = message
+        self.exception = exception
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as the queries give it."""
+        return {
+            "time": iso_time(self.unix_ns),
+            "level": self.level,
+            "logger": self.logger,
+            "message": self.message,
+            "exception": self.exception,
+        }
+
+
+class KeptRecords:
+    """The last records of a run that ended; dicts are made when they are read."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: tuple[KeptRecord, ...]) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (record.to_dict() for record in self._records)
+
+
+class RunFinder:
+    """Finds the run that goes on where the caller is.
+
+    Args:
+        provider: the tracer provider whose spans are runs.
+        find_foreign: returns the run of another provider's span, where that one is used.
+    """
+
+    def __init__(
+        self, provider: Any, find_foreign: Callable[[Any], Any | None] | None = None
+    ) -> None:
+        self._provider = provider
+        self._find_foreign = find_foreign
+
+    def current(self) -> tuple[Any | None, Any | None]:
+        """Return the current span, and the run it is, `None` for none."""
+        span = _get_context().get(SPAN_KEY)
+        if span is None:
+            return None, None
+        if type(span) is StudioSpan:
+            return span, span if span._tracer.provider is self._provider else None
+        if self._find_foreign is not None and isinstance(span, Span):
+            return span, self._find_foreign(span)
+        return span, None
+
+
+class RunRecords:
+    """Keeps the last records with the runs they were made in, inner and outer.
+
+    Args:
+        limit: records kept with one run.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = threading.RLock()
+
+    def add(self, run: Any, record: KeptRecord) -> None:
+        """Keep a record with a run that goes on, and with those that it runs in."""
+        for _ in range(_MAX_DEPTH):
+            if run is None:
+                return
+            if not run._end:
+                records = run._records
+                if records is None:
+                    records = self._begin(run)
+                records.append(record)
+            run = run._parent_span
+
+    def _begin(self, run: Any) -> Any:
+        with self._lock:  # two threads may log in one run for the first time at once, and a
+            # finalizer that runs meanwhile may log as well
+            if run._records is None:
+                run._records = deque(maxlen=self.limit)
+            return run._records
+
+    @staticmethod
+    def settle(run: Any, worth_keeping: bool) -> None:
+        """Turn what a run collected into what stays with it, once it has ended."""
+        records = run._records
+        if type(records) is deque:
+            run._records = KeptRecords(tuple(records)) if worth_keeping and records else None
+
+    def restart_after_fork(self) -> None:
+        """Go on in a child, where no other thread holds the lock."""
+        self._lock = threading.RLock()

@@ -1,0 +1,119 @@
+"""Takes secrets out of ended spans before anything keeps or sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.sdk.trace import Event
+from opentelemetry.trace import Link, StatusCode
+
+from otel_studio.failure import Failure
+from otel_studio.guard import report_internal_error
+from otel_studio.redaction import Redactor
+from otel_studio.tracing.active import AbandonedSpan
+from otel_studio.tracing.span import ExceptionEvent, StudioSpan
+
+
+class RedactedFailure(Failure):
+    """A failure whose message and stack hold no secret; the stack is still made when it is read.
+
+    Args:
+        failure: what was kept of the exception.
+        redactor: takes the secrets out.
+    """
+
+    __slots__ = ("_redactor",)
+
+    def __init__(self, failure: Failure, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self.type_name = failure.type_name
+        self.message = redactor.text(failure.message)
+        self.frames = failure.frames
+        self._omitted = failure._omitted
+        self.is_cause = failure.is_cause
+        self._text = None
+        chained = failure.chained
+        self.chained = None if chained is None else RedactedFailure(chained, redactor)
+
+    def stack(self) -> str:
+        """Return the traceback text without secrets; source lines may hold some too."""
+        return self._redactor.text(super().stack())
+
+
+class SpanRedactor:
+    """Redacts attributes, events, links, the status and the failure of ended spans.
+
+    It stands first among the consumers of ended spans, so that the registry and the export
+    queues see only what it leaves. Names of spans and services stay: they are keys.
+
+    Args:
+        redactor: knows what is secret.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def consume(self, spans: Sequence[Any]) -> None:
+        """Redact a batch of ended spans, of our provider or of another one."""
+        if self._redactor.is_idle:
+            return
+        for span in spans:
+            if type(span) is not AbandonedSpan and (
+                span._attributes
+                or span._events
+                or span._status_code is StatusCode.ERROR
+                or (type(span) is StudioSpan and span._links)
+            ):
+                self.redact(span)
+
+    def redact(self, span: Any) -> None:
+        """Redact one ended span in place; a second time changes nothing.
+
+        Args:
+            span: a span of our provider, or a run taken from another one.
+        """
+        try:
+            self._redact(span)
+        except Exception as error:
+            # Better to lose what a span says than to let a secret out.
+            span._attributes = span._events = None
+            span._failure = span._status_description = None
+            report_internal_error("redacting a span", error)
+
+    def _redact(self, span: Any) -> None:
+        redactor = self._redactor
+        if span._attributes:
+            found = redactor.mapping(span._attributes)
+            if found is not span._attributes:
+                span._attributes = found
+        original = span._failure
+        if original is not None and not isinstance(original, RedactedFailure):
+            span._failure = RedactedFailure(original, redactor)
+        if span._status_description:
+            span._status_description = redactor.text(span._status_description)
+        if span._events:
+            span._events = [self._event(event, original, span._failure) for event in span._events]
+        if type(span) is StudioSpan and span._links:
+            span._links = tuple(self._link(link) for link in span._links)
+
+    def _event(self, event: Event, original: Failure | None, redacted: Failure | None) -> Event:
+        if isinstance(event, ExceptionEvent):
+            failure = event.failure
+            if not isinstance(failure, RedactedFailure):
+                if failure is original and redacted is not None:
+                    event.failure = redacted
+                else:
+                    event.failure = RedactedFailure(failure, self._redactor)
+                event._extra = self._attributes(event._extra)
+                event._made = None  # made anew from the above when it is next read
+            return event
+        found = self._attributes(event.attributes)
+        return event if found is event.attributes else Event(event.name, found, event.timestamp)
+
+    def _link(self, link: Link) -> Link:
+        found = self._attributes(link.attributes)
+        return link if found is link.attributes else Link(link.context, found)
+
+    def _attributes(self, attributes: Any) -> Any:
+        return self._redactor.mapping(attributes) if attributes else attributes
