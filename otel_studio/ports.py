@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
@@ -16,7 +17,7 @@ from otel_studio.failure import safe_text, type_name
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import context_functions
 
-_reset_context = context_functions()[2]
+_, _set_context, _reset_context = context_functions()
 
 #: The attribute that says `cancelled` or `abandoned` on a span; absent for ok and error.
 OUTCOME_ATTRIBUTE = "studio.outcome"
@@ -107,7 +108,7 @@ class ApiPort:
         if run is None:
             return
         if run.token is not None:
-            reset_context(run.token)
+            reset_context(run.token, run.span)
             run.token = None
         self.end(run)
 
@@ -174,16 +175,23 @@ def is_cancellation(error: BaseException) -> bool:
     )
 
 
-def reset_context(token: Any) -> None:
+def reset_context(token: Any, span: object = None) -> None:
     """Put the context back, silently where it was entered in another one.
 
-    A block that is left in another thread's or task's context (an async generator closed
-    elsewhere) finds nothing of its own there, so there is nothing to put back.
+    A block may be left in another thread's or task's context than it was entered in (an
+    async generator closed elsewhere), where its token cannot be used.
+
+    Args:
+        token: what entering returned.
+        span: what the block made current. Where it still is, what was current before the
+            block becomes so again; where it is not, there is nothing of ours to put back.
     """
     try:
         _reset_context(token)
     except ValueError:
-        pass
+        if span is not None and trace_api.get_current_span() is span:
+            before = getattr(token, "old_value", None)
+            _set_context(before if isinstance(before, Context) else Context())
 
 
 class Binding:

@@ -88,9 +88,11 @@ class Operation:
         port = self._port
         if port is None:
             return
-        if error is not None:
-            port.fail(self._run, error, self._expected)
-        port.finish(self._run)
+        try:
+            if error is not None:
+                port.fail(self._run, error, self._expected)
+        finally:  # at the recursion limit even a call of ours may raise
+            port.finish(self._run)
 
     async def __aenter__(self) -> Self:
         self.__enter__()

@@ -98,13 +98,15 @@ def _plain(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         port = binding.port or binding.bind()
         run = port.enter()
-        if capture is not None:
-            _set_captured(run, capture, args, kwargs)
         try:
+            if capture is not None:
+                _set_captured(run, capture, args, kwargs)
             result = function(*args, **kwargs)
         except BaseException as error:
-            port.fail(run, error, expected)
-            port.finish(run)
+            try:
+                port.fail(run, error, expected)
+            finally:  # at the recursion limit even a call of ours may raise
+                port.finish(run)
             raise
         port.finish(run)
         return result
@@ -121,14 +123,16 @@ def _coroutine(
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         port = binding.port or binding.bind()
         run = port.enter()
-        port.set_task(run)
-        if capture is not None:
-            _set_captured(run, capture, args, kwargs)
         try:
+            port.set_task(run)
+            if capture is not None:
+                _set_captured(run, capture, args, kwargs)
             result = await function(*args, **kwargs)
         except BaseException as error:
-            port.fail(run, error, expected)
-            port.finish(run)
+            try:
+                port.fail(run, error, expected)
+            finally:  # at the recursion limit even a call of ours may raise
+                port.finish(run)
             raise
         port.finish(run)
         return result

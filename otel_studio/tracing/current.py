@@ -18,7 +18,7 @@ from otel_studio.tracing.span import StudioSpan
 if TYPE_CHECKING:
     from otel_studio.tracing.provider import StudioTracer
 
-_get_context, _set_context, _ = context_functions()
+_get_context, _set_context, _reset_context = context_functions()
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -47,7 +47,10 @@ class CurrentSpan:
         tb: TracebackType | None,
     ) -> None:
         span = self._span
-        reset_context(self._token, span)
+        try:
+            _reset_context(self._token)
+        except ValueError:
+            reset_context(self._token, span)  # left in another context than entered
         if error is not None and isinstance(span, StudioSpan) and not span._end:
             record_exception, set_status = self._arguments[-2:]
             span._mark_exception(error, record_exception, set_status)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from both_providers import PROVIDERS, studio_on
 
 from otel_studio import guard
 from otel_studio.testing.isolation import Isolated
+
+from both_providers import PROVIDERS, studio_on
 
 
 @pytest.fixture(params=PROVIDERS)

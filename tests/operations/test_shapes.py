@@ -10,9 +10,9 @@ import types
 
 import pytest
 
-from both_providers import studio_on
-
 from otel_studio import guard, service, track
+
+from both_providers import studio_on
 
 SERVICE = "shapes"
 tracked = track(service=SERVICE)
