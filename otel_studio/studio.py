@@ -169,6 +169,7 @@ class Studio:
     def _build_metrics(self, attach: bool) -> None:
         from opentelemetry.sdk.metrics import MeterProvider
 
+        from otel_studio.metrics import self_report
         from otel_studio.metrics.producer import MetricProducer
 
         existing = otel_private.global_meter_provider() if attach else None
@@ -204,6 +205,11 @@ class Studio:
             if self.prometheus is None or reader is not self.prometheus.reader:
                 self._producer.attach(reader)
         self.meter = self.meter_provider.get_meter("otel_studio", __version__)
+        self_report.register(
+            self.meter,
+            self.registry,
+            lambda: self_report.total(queue.dropped for queue in self.export_queues),
+        )
 
     def _new_prometheus(self) -> PrometheusExporter:
         from otel_studio.exporters.prometheus import PrometheusExporter

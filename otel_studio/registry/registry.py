@@ -43,8 +43,6 @@ class ServiceStatistics:
         self._limits = limits
         self._clock = clock
         self.operations: dict[str, OperationStatistics] = {}
-        #: Runs that were counted in `__other__` for want of room.
-        self.overflowed = 0
         self.clear()
 
     def clear(self) -> None:
@@ -54,7 +52,12 @@ class ServiceStatistics:
         self.rate = RecentRate(now)
         self.errors = ErrorGroups(self._limits.error_groups, self._limits.trace_ids)
         self.operations.clear()
-        self.overflowed = 0
+
+    @property
+    def overflowed(self) -> int:
+        """Runs that were counted under `__other__` for want of room."""
+        other = self.operations.get(OTHER)
+        return 0 if other is None else other.count
 
     def operation(self, name: str) -> OperationStatistics:
         """Return the statistics of an operation, `__other__`'s where there is no more room."""
@@ -63,7 +66,6 @@ class ServiceStatistics:
             return found
         limit = self._limits.operations_per_service
         if len(self.operations) >= limit and name != OTHER:
-            self.overflowed += 1
             warn_once(
                 "cardinality",
                 self.name,
