@@ -108,8 +108,9 @@ def test_a_closed_loop_refuses_as_ever(executors: Any) -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     coroutine = asyncio.sleep(0)
+    create = loop.create_task
     with pytest.raises(RuntimeError, match="Event loop is closed"):
-        loop.create_task(coroutine)
+        create(coroutine)
     coroutine.close()
 
 

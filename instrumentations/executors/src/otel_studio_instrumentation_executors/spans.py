@@ -53,6 +53,9 @@ def run_in_span(
 def _enter(tracer: trace.Tracer, name: str, attributes: dict[str, Any]) -> tuple[Span, Any]:
     try:
         span = tracer.start_span(name, attributes=attributes)
+        if not span.get_span_context().is_valid:
+            # Nobody records here, and what was carried must go on to whatever the task calls.
+            return span, None
         return span, context_api.attach(trace.set_span_in_context(span))
     except Exception as error:
         report_failure("starting the span of a task", error)
