@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -55,6 +55,7 @@ class Studio:
         clock: wall and monotonic time.
         id_generator: makes trace and span ids; random by default.
         attach: use the providers that are set globally already, where they are the SDK's.
+        metric_readers: further readers of all metrics.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Studio:
         clock: Clock | None = None,
         id_generator: IdGenerator | None = None,
         attach: bool = False,
+        metric_readers: Sequence[Any] = (),
     ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
@@ -81,7 +83,7 @@ class Studio:
         self.registry = Registry(self._ended, self.clock, _limits(settings))
         self._connect_registry()
         self._build_span_exporters()
-        self._build_metrics(attach)
+        self._build_metrics(attach, metric_readers)
         self._ticker = FoldTicker(self._ended, settings.fold_interval)
         _live.add(self)
 
@@ -166,7 +168,7 @@ class Studio:
         self._ended.add_consumer(queue)
         return queue
 
-    def _build_metrics(self, attach: bool) -> None:
+    def _build_metrics(self, attach: bool, further_readers: Sequence[Any]) -> None:
         from opentelemetry.sdk.metrics import MeterProvider
 
         from otel_studio.metrics import self_report
@@ -180,11 +182,11 @@ class Studio:
             lambda: self.resource,
             __version__,
         )
-        readers: list[Any] = []
+        readers: list[Any] = list(further_readers)
         if isinstance(existing, MeterProvider) and not getattr(existing, "_otel_studio", False):
             self.owns_meter_provider = False
             self.meter_provider: Any = existing
-            readers = otel_sdk_private.metric_readers(existing)
+            readers += otel_sdk_private.metric_readers(existing)
         else:
             self.owns_meter_provider = True
             for name in self.settings.metrics_exporter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -184,7 +184,11 @@ class Isolated:
 
 @contextmanager
 def isolated(
-    *, clock: Clock | None = None, id_generator: IdGenerator | None = None, **settings: Any
+    *,
+    clock: Clock | None = None,
+    id_generator: IdGenerator | None = None,
+    metric_readers: Sequence[Any] = (),
+    **settings: Any,
 ) -> Iterator[Isolated]:
     """Run a block on a Studio of its own; what was configured before comes back after it.
 
@@ -194,6 +198,7 @@ def isolated(
     Args:
         clock: the machine's by default; `otel_studio.clock.ManualClock()` for exact durations.
         id_generator: makes ids; random by default.
+        metric_readers: OpenTelemetry metric readers, such as `InMemoryMetricReader()`.
         **settings: as for `configure`.
 
     Yields:
@@ -206,7 +211,12 @@ def isolated(
         ...     s.operation("shop", "pay").max_duration_ms
         500.0
     """
-    own = Studio(load_settings({}, os_root(), **settings), clock=clock, id_generator=id_generator)
+    own = Studio(
+        load_settings({}, os_root(), **settings),
+        clock=clock,
+        id_generator=id_generator,
+        metric_readers=metric_readers,
+    )
     with studio_module.overriding(own):
         yield Isolated(own)
 

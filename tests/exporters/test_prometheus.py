@@ -20,6 +20,7 @@ from otel_studio.config import load_settings
 from otel_studio.exporters.prometheus import PrometheusExporter
 from otel_studio.studio import Studio, overriding
 from otel_studio.testing.isolation import isolated
+
 from parts import free_port, need
 
 STRANGE = 'a "quoted" \\ name\nin two lines'
@@ -47,14 +48,11 @@ def samples(families: Any) -> dict[Any, float]:
 
 def test_the_text_says_what_the_reader_would() -> None:
     """Every sample of OpenTelemetry's exporter is there with its labels and value, and no other."""
-    with isolated(clock=ManualClock()) as s:
+    collectors = CollectorRegistry()
+    reader = PrometheusMetricReader(registry=collectors)
+    with isolated(clock=ManualClock(), metric_readers=[reader]):
         work()
         tracker = otel_studio.service("shop").start_operation("pay")
-        collectors = CollectorRegistry()
-        reader = PrometheusMetricReader(registry=collectors)
-        s.meter_provider.add_metric_reader(reader)
-        assert s.studio._producer is not None
-        s.studio._producer.attach(reader)
         expected = samples(parse_text(generate_latest(collectors).decode()))
         found = samples(parse_text(api.export_metrics_prometheus()))
         assert len(found) > 50
@@ -89,7 +87,11 @@ def test_promtool_finds_nothing_to_say() -> None:
         work()
         text = s.studio.prometheus_text()
     checked = subprocess.run(
-        [need("promtool"), "check", "metrics"], input=text, text=True, capture_output=True, check=False
+        [need("promtool"), "check", "metrics"],
+        input=text,
+        text=True,
+        capture_output=True,
+        check=False,
     )
     assert (checked.returncode, checked.stderr) == (0, "")
 

@@ -12,19 +12,10 @@ import otel_studio
 from otel_studio import guard
 from otel_studio.clock import ManualClock
 from otel_studio.metrics.producer import MetricProducer
-from otel_studio.testing.isolation import Isolated, isolated
+from otel_studio.testing.isolation import isolated
 
 DURATION = "otel_studio.operation.duration"
 DELTA = {Histogram: AggregationTemporality.DELTA, Counter: AggregationTemporality.DELTA}
-
-
-def attached(s: Isolated, **options: Any) -> InMemoryMetricReader:
-    reader = InMemoryMetricReader(**options)
-    s.meter_provider.add_metric_reader(reader)
-    producer = s.studio._producer
-    assert producer is not None
-    assert producer.attach(reader)
-    return reader
 
 
 def points(reader: InMemoryMetricReader, name: str) -> dict[tuple[str, ...], Any]:
@@ -43,8 +34,8 @@ def points(reader: InMemoryMetricReader, name: str) -> dict[tuple[str, ...], Any
 
 def test_a_reader_gets_what_the_registry_counts() -> None:
     """Count, sum, buckets and error type of each operation, with no instrument recording them."""
-    with isolated(clock=ManualClock(), histogram_bounds=(0.1, 1.0)) as s:
-        reader = attached(s)
+    reader = InMemoryMetricReader()
+    with isolated(clock=ManualClock(), histogram_bounds=(0.1, 1.0), metric_readers=[reader]) as s:
         shop = otel_studio.service("shop")
         for seconds in (0.05, 0.1, 0.5, 3.0):
             shop.record_operation("pay", duration=seconds)
@@ -61,8 +52,8 @@ def test_a_reader_gets_what_the_registry_counts() -> None:
 
 def test_cumulative_points_add_up_and_delta_points_tell_the_difference() -> None:
     """Each reader has its own memory of what it was given."""
-    with isolated(clock=ManualClock()) as s:
-        cumulative, delta = attached(s), attached(s, preferred_temporality=DELTA)
+    cumulative, delta = InMemoryMetricReader(), InMemoryMetricReader(preferred_temporality=DELTA)
+    with isolated(clock=ManualClock(), metric_readers=[cumulative, delta]) as s:
         shop = otel_studio.service("shop")
         shop.record_operation("pay", duration=1)
         assert points(cumulative, DURATION)["shop", "pay"].count == 1
@@ -82,8 +73,8 @@ def test_cumulative_points_add_up_and_delta_points_tell_the_difference() -> None
 
 def test_a_reset_starts_delta_and_cumulative_again() -> None:
     """After a reset nothing negative is reported."""
-    with isolated(clock=ManualClock()) as s:
-        delta = attached(s, preferred_temporality=DELTA)
+    delta = InMemoryMetricReader(preferred_temporality=DELTA)
+    with isolated(clock=ManualClock(), metric_readers=[delta]):
         shop = otel_studio.service("shop")
         for _ in range(5):
             shop.record_operation("pay", duration=1)
@@ -95,8 +86,8 @@ def test_a_reset_starts_delta_and_cumulative_again() -> None:
 
 def test_running_abandoned_and_cancelled_operations_have_metrics() -> None:
     """An operation that runs is 1, that has ended 0; what was dropped or cancelled is counted."""
-    with isolated(clock=ManualClock()) as s:
-        reader = attached(s)
+    reader = InMemoryMetricReader()
+    with isolated(clock=ManualClock(), metric_readers=[reader]) as s:
         shop = otel_studio.service("shop")
         tracker = shop.start_operation("pay")
         assert points(reader, "otel_studio.operation.active")["shop", "pay"].value == 1
@@ -112,15 +103,15 @@ def test_running_abandoned_and_cancelled_operations_have_metrics() -> None:
 
 def test_exemplars_name_sampled_traces_only() -> None:
     """A bucket's exemplar is a run of that bucket; what is not exported is not named."""
-    with isolated(clock=ManualClock(), histogram_bounds=(1.0,)) as s:
-        reader = attached(s)
+    reader = InMemoryMetricReader()
+    with isolated(clock=ManualClock(), histogram_bounds=(1.0,), metric_readers=[reader]) as s:
         otel_studio.service("shop").record_operation("pay", duration=3)
         (exemplar,) = points(reader, DURATION)["shop", "pay"].exemplars
         assert exemplar.value == 3
         assert exemplar.trace_id == s.spans[0].context.trace_id
         assert exemplar.span_id == s.spans[0].context.span_id
-    with isolated(sampler="always_off") as s:
-        reader = attached(s)
+    reader = InMemoryMetricReader()
+    with isolated(sampler="always_off", metric_readers=[reader]) as s:
         otel_studio.service("shop").record_operation("pay", duration=3)
         point = points(reader, DURATION)["shop", "pay"]
         assert (point.count, list(point.exemplars)) == (1, [])
@@ -128,8 +119,8 @@ def test_exemplars_name_sampled_traces_only() -> None:
 
 def test_instruments_of_the_program_are_collected_alongside() -> None:
     """The registry's scope is added to what the SDK collects, not put in its place."""
-    with isolated() as s:
-        reader = attached(s)
+    reader = InMemoryMetricReader()
+    with isolated(metric_readers=[reader]) as s:
         s.meter_provider.get_meter("mine").create_counter("orders").add(2)
         otel_studio.service("shop").record_operation("pay", duration=1)
         assert points(reader, "orders")[()].value == 2
@@ -139,8 +130,8 @@ def test_instruments_of_the_program_are_collected_alongside() -> None:
 def test_a_failure_while_collecting_loses_only_ours() -> None:
     """When the registry's part fails, the program's own metrics still go out, and it is counted."""
     guard.forget_said()
-    with isolated() as s:
-        reader = attached(s)
+    reader = InMemoryMetricReader()
+    with isolated(metric_readers=[reader]) as s:
         s.meter_provider.get_meter("mine").create_counter("orders").add(2)
         otel_studio.service("shop").record_operation("pay", duration=1)
         s.registry.active_sources.append(lambda: 1 / 0)  # type: ignore[arg-type]

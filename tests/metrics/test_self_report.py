@@ -26,9 +26,8 @@ class Refusing(SpanExporter):
 def test_drops_overflows_and_failures_are_metrics() -> None:
     """Each count has its reason, service or place; what is zero has no point."""
     guard.forget_said()
-    with isolated(max_operations_per_service=2) as s:
-        reader = InMemoryMetricReader()
-        s.meter_provider.add_metric_reader(reader)
+    reader = InMemoryMetricReader()
+    with isolated(max_operations_per_service=2, metric_readers=[reader]) as s:
         queue = s.studio.add_span_exporter(Refusing())
         for name in ("a", "b", "c", "c", "d"):
             otel_studio.service("shop").record_operation(name, duration=1)
