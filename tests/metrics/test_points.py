@@ -35,7 +35,7 @@ def points(reader: InMemoryMetricReader, name: str) -> dict[tuple[str, ...], Any
 def test_a_reader_gets_what_the_registry_counts() -> None:
     """Count, sum, buckets and error type of each operation, with no instrument recording them."""
     reader = InMemoryMetricReader()
-    with isolated(clock=ManualClock(), histogram_bounds=(0.1, 1.0), metric_readers=[reader]) as s:
+    with isolated(clock=ManualClock(), histogram_bounds=(0.1, 1.0), metric_readers=[reader]):
         shop = otel_studio.service("shop")
         for seconds in (0.05, 0.1, 0.5, 3.0):
             shop.record_operation("pay", duration=seconds)
@@ -87,7 +87,7 @@ def test_a_reset_starts_delta_and_cumulative_again() -> None:
 def test_running_abandoned_and_cancelled_operations_have_metrics() -> None:
     """An operation that runs is 1, that has ended 0; what was dropped or cancelled is counted."""
     reader = InMemoryMetricReader()
-    with isolated(clock=ManualClock(), metric_readers=[reader]) as s:
+    with isolated(clock=ManualClock(), metric_readers=[reader]):
         shop = otel_studio.service("shop")
         tracker = shop.start_operation("pay")
         assert points(reader, "otel_studio.operation.active")["shop", "pay"].value == 1
