@@ -150,11 +150,28 @@ def mark_failed(span: Span, error: BaseException) -> None:
         if is_cancellation(error):
             _set_outcome(span, "cancelled")
             return
-        span.record_exception(error)
+        message = safe_text(error)
+        # The status first: it is what makes the run an error, whatever the rest meets.
+        span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {message}")
         span.set_attribute("error.type", type_name(type(error)))
-        span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+        if _has_text(error):
+            span.record_exception(error)
+        else:
+            span.add_event(
+                "exception",
+                {"exception.type": type_name(type(error)), "exception.message": message},
+            )
     except Exception as internal:
         report_internal_error("recording a failed operation", internal)
+
+
+def _has_text(error: BaseException) -> bool:
+    """Tell whether `str(error)` works: the SDK calls it unguarded."""
+    try:
+        str(error)
+    except Exception:
+        return False
+    return True
 
 
 def _set_outcome(span: Span, outcome: str) -> None:

@@ -21,7 +21,7 @@ class Operation:
     `current_operation`.
     """
 
-    __slots__ = ("_binding", "_expected", "_port", "_run")
+    __slots__ = ("_binding", "_expected", "_port", "_reentries", "_run")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Operation:
         self._binding = binding
         self._expected = expected
         self._port: Port | None = None
+        self._reentries = 0
         self._run = run
 
     @property
@@ -68,6 +69,7 @@ class Operation:
     def __enter__(self) -> Self:
         binding = self._binding
         if binding is None or self._port is not None:
+            self._reentries += 1
             warn_once(
                 "reentry",
                 binding.name if binding else "current",
@@ -86,7 +88,8 @@ class Operation:
         tb: TracebackType | None,
     ) -> None:
         port = self._port
-        if port is None:
+        if self._reentries or port is None:
+            self._reentries -= 1
             return
         try:
             if error is not None:
