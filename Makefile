@@ -12,6 +12,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTRUMENTATIONS := $(wildcard instrumentations/*/pyproject.toml)
 FOR ?=
 ARGS ?=
 
@@ -28,13 +29,14 @@ $(BIN)/python:
 $(VENV)/.demo-is-set-up: requirements/demo.txt pyproject.toml | $(BIN)/python
 	@echo "installing what the demo needs into $(VENV)"
 	@$(PIP) install --quiet --require-hashes -r requirements/demo.txt
-	@$(PIP) install --quiet --no-deps --editable .
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev-is-set-up: requirements/dev.txt pyproject.toml | $(BIN)/python
+$(VENV)/.dev-is-set-up: requirements/dev.txt pyproject.toml $(INSTRUMENTATIONS) | $(BIN)/python
 	@echo "installing what the tests need into $(VENV)"
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
-	@$(PIP) install --quiet --no-deps --editable .
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable . \
+		$(INSTRUMENTATIONS:%/pyproject.toml=--editable ./%)
 	@touch $@ $(VENV)/.demo-is-set-up
 
 venv: $(VENV)/.dev-is-set-up

@@ -35,7 +35,7 @@ run() { # NAME PYTHON REQUIREMENTS
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
             --require-hashes -r "$3"
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            --editable .
+            --no-build-isolation --editable .
         touch "$stamp"
     fi
     echo "== $1: $("$folder/bin/python" -c 'import opentelemetry.version as v, sys; print("Python", sys.version.split()[0], "with OpenTelemetry", v.__version__)')"
