@@ -192,8 +192,9 @@ def _make_proxy(target: Any, members: dict[str, Any]) -> Any:
         def __reduce_ex__(self, protocol: Any) -> Any:
             return target.__reduce_ex__(protocol)
 
-    for name in dir(cls):
-        if name.startswith("__") and name.endswith("__") and name not in _PLUMBING:
+    for name in {name for owner in cls.__mro__ for name in vars(owner)}:
+        special_name = name.startswith("__") and name.endswith("__")
+        if special_name and name not in _PLUMBING and name != "__init__":
             special = inspect.getattr_static(cls, name)
             if special is None:  # `__hash__` of what cannot be hashed
                 setattr(Proxy, name, None)
@@ -205,7 +206,7 @@ def _make_proxy(target: Any, members: dict[str, Any]) -> Any:
 
 
 def _forward(target: Any, name: str, special: Any) -> Any:
-    in_place = name.startswith("__i") and f"__{name[3:]}" in dir(type(target))
+    in_place = name.startswith("__i") and hasattr(target, f"__{name[3:]}")
 
     def forwarded(self: Any, *args: Any, **kwargs: Any) -> Any:
         bind = getattr(special, "__get__", None)

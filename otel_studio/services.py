@@ -173,7 +173,10 @@ class Service:
         return track(operation, service=self.name, **options)
 
     def _binding(self, name: str) -> Binding:
-        binding = self._bindings.get(name)
+        try:
+            binding = self._bindings.get(name)
+        except TypeError:  # what cannot be hashed is no text either
+            binding = None
         if binding is None:
             if not isinstance(name, str) or not name:
                 raise TypeError(

@@ -205,6 +205,7 @@ def recent(
         ]
         if outcome is not None:
             spans = [pair for pair in spans if OUTCOME_NAMES[outcome_of(pair[0])] == outcome]
+        spans.reverse()  # of those that ended at the same instant, the one folded last comes first
         spans.sort(key=lambda pair: pair[0]._end, reverse=True)
         return [run_of(span) for span, _ in spans[:limit]]
 

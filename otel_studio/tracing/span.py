@@ -437,7 +437,9 @@ class StudioSpan(Span, ReadableSpan):
         if end_time is not None or self._explicit_start:
             unix = self._now_unix() if end_time is None else end_time
             # Never before its start: a duration is not negative whatever the caller's clock did.
-            end = max(self._start + max(unix - self.start_time, 0), 1)
+            duration = max(unix - self.start_time, 0)
+            end = max(unix - tracer.timebase.offset, 1)
+            self._start = end - duration
         else:
             end = tracer.now()
         tracer.finish(self, end)
