@@ -32,7 +32,7 @@ class _Encoded:
         return self._data
 
 
-def http_span_exporter(base: type[SpanExporter], encode: Encode) -> SpanExporter:
+def http_span_exporter(base: type[SpanExporter], encode: Encode, **options: Any) -> SpanExporter:
     """Return an HTTP span exporter with another encoder.
 
     Private: that `OTLPSpanExporter.export` is a plain function which calls
@@ -43,6 +43,7 @@ def http_span_exporter(base: type[SpanExporter], encode: Encode) -> SpanExporter
     Args:
         base: `opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter`.
         encode: what makes the request.
+        **options: public arguments of the exporter.
 
     Raises:
         MovedError: if `export` is no such function.
@@ -59,7 +60,7 @@ def http_span_exporter(base: type[SpanExporter], encode: Encode) -> SpanExporter
         export.__defaults__,
         export.__closure__,
     )
-    exporter: SpanExporter = type("StudioHTTPSpanExporter", (base,), {"export": rebound})()
+    exporter: SpanExporter = type("StudioHTTPSpanExporter", (base,), {"export": rebound})(**options)
     return exporter
 
 

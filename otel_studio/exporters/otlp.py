@@ -6,7 +6,7 @@ which read the `OTEL_EXPORTER_OTLP_*` variables themselves; spans are encoded by
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +23,11 @@ _PACKAGES: Final = {
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http",
     "grpc": "opentelemetry.exporter.otlp.proto.grpc",
 }
-_WITH_ENCODER: Final[dict[str, Callable[..., SpanExporter]]] = {
-    "http/protobuf": _otel_private.http_span_exporter,
-    "grpc": _otel_private.grpc_span_exporter,
-}
+#: A session made by an entry point of the user's, which then takes the place of ours.
+_SESSION_VARIABLES: Final = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+)
 
 
 def build_span_exporter(protocol: str, encoder: SpanEncoder | None = None) -> SpanExporter:
@@ -45,8 +46,11 @@ def build_span_exporter(protocol: str, encoder: SpanEncoder | None = None) -> Sp
         >>> exporter.shutdown()
     """
     base = _exporter_class(protocol, "trace_exporter", "OTLPSpanExporter")
+    encode = (encoder or SpanEncoder()).encode
     try:
-        return _WITH_ENCODER[protocol](base, (encoder or SpanEncoder()).encode)
+        if protocol == "grpc":
+            return _otel_private.grpc_span_exporter(base, encode)
+        return _otel_private.http_span_exporter(base, encode, **_http_options())
     except _otel_private.MovedError as error:
         warn_once(
             "otlp",
@@ -85,6 +89,14 @@ def build_log_exporter(protocol: str) -> LogRecordExporter:
     """
     exporter: LogRecordExporter = _exporter_class(protocol, "_log_exporter", "OTLPLogExporter")()
     return exporter
+
+
+def _http_options() -> dict[str, Any]:
+    if any(os.environ.get(variable) for variable in _SESSION_VARIABLES):
+        return {}
+    from otel_studio.exporters._http_session import OTLPSession
+
+    return {"session": OTLPSession()}
 
 
 def _exporter_class(protocol: str, module: str, name: str) -> Any:

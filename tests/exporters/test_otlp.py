@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -313,12 +314,50 @@ def test_an_unknown_release_is_used_as_it_is(
 ) -> None:
     """Where a private name has moved, OpenTelemetry's own exporter does all of the work."""
 
-    def moved(*_: Any) -> Any:
+    def moved(*_: Any, **__: Any) -> Any:
         raise _otel_private.MovedError("export is elsewhere")
 
-    monkeypatch.setitem(otlp._WITH_ENCODER, "http/protobuf", moved)
+    monkeypatch.setattr(_otel_private, "http_span_exporter", moved)
     exporter = build_span_exporter("http/protobuf")
     assert exporter.export(a_batch("resize")) is SpanExportResult.SUCCESS
     exporter.shutdown()
     assert names(Request.FromString(http_receiver.requests[0][2])) == ["resize"]
     assert "export is elsewhere" in caplog.text
+
+
+def test_proxies_and_logins_of_the_environment_hold(
+    http_receiver: HTTPReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """HTTP_PROXY and .netrc mean what they mean to `requests`, though they are read once."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine collector.test login user password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", http_receiver.endpoint)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.test:4318")
+    exporter = build_span_exporter("http/protobuf")
+    for name in ("first", "second"):
+        assert exporter.export(a_batch(name)) is SpanExportResult.SUCCESS
+    exporter.shutdown()
+    for path, headers, _ in http_receiver.requests:
+        assert path == "http://collector.test:4318/v1/traces"
+        assert headers["authorization"] == "Basic dXNlcjpzZWNyZXQ="
+
+
+def test_no_login_is_sent_where_there_is_none(http_receiver: HTTPReceiver) -> None:
+    """Without .netrc there is no Authorization header, at the first request or later."""
+    exporter = build_span_exporter("http/protobuf")
+    exporter.export(a_batch())
+    exporter.export(a_batch())
+    exporter.shutdown()
+    assert all("authorization" not in headers for _, headers, _ in http_receiver.requests)
+    assert len(http_receiver.requests) == 2
+
+
+def test_a_session_of_the_users_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential provider that the variables name makes the session, and not this package."""
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "absent")
+    with pytest.raises(RuntimeError, match="'absent' not found"):
+        build_span_exporter("http/protobuf")
