@@ -1,0 +1,183 @@
+"""What is measured: the subjects, the shapes, and the ratios that have a bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Row:
+    """One subject as the tables show it.
+
+    Attributes:
+        subject: a module of `bench.subjects`.
+        title: what the tables call it.
+        peer: the environment it runs in, a file of `bench/peers`; `None` for this one.
+        to: "receiver" where it sends to the best receiver there is, "sink" where it speaks a
+            protocol of its own or cannot do without; `None` where it sends nothing.
+    """
+
+    subject: str
+    title: str
+    peer: str | None = None
+    to: Literal["receiver", "sink"] | None = None
+
+
+OPERATIONS = (
+    Row("plain", "plain call"),
+    Row("clock_reads", "wrapper with two clock reads"),
+    Row("studio", "**OTel Studio**"),
+    Row("studio_unsampled", "**OTel Studio**, unsampled"),
+    Row("prometheus_metrics", "prometheus_client (time, errors, active)"),
+    Row("autometrics_prometheus", "autometrics, Prometheus", "autometrics"),
+    Row("autometrics_otel", "autometrics, OpenTelemetry", "autometrics"),
+    Row("otel_always_off", "OpenTelemetry span, `ALWAYS_OFF`"),
+    Row("otel_spans", "OpenTelemetry span"),
+    Row("otel_batch", "OpenTelemetry span + batch"),
+    Row("otel_sdk", "OpenTelemetry span + batch + histogram"),
+    Row("otel_sdk_all", "OpenTelemetry span + batch + histogram + active + total"),
+    Row("fastotel_spans", "OpenTelemetry span + fastotel", "fastotel", to="sink"),
+    Row("ddtrace_spans", "ddtrace `tracer.wrap`", "ddtrace"),
+    Row("logfire_spans", "Logfire `instrument`", "logfire"),
+)
+SHAPES = {
+    "call": "function",
+    "async": "coroutine",
+    "generator": "generator, 3 items",
+    "block": "context manager",
+    "nested": "three deep, each",
+    "error": "raises",
+    "attributes": "3 attributes",
+    "threads": "16 threads",
+    "contrib": "`start_as_current_span`, 3 attributes",
+}
+
+#: Under an exporting load.
+EXPORTING = (
+    Row("plain", "plain call"),
+    Row("otel_spans", "OpenTelemetry span, not sent"),
+    Row("otel_batch", "OpenTelemetry span + batch + OTLP/HTTP", to="receiver"),
+    Row("fastotel_spans", "OpenTelemetry span + fastotel", "fastotel", to="receiver"),
+    Row("ddtrace_spans", "ddtrace", "ddtrace", to="sink"),
+    Row("studio", "**OTel Studio** + OTLP/HTTP", to="receiver"),
+)
+
+#: Timed like operations, by call.
+REGISTRY = {
+    "encoding": {
+        "encode_bare_studio": "encode a span, no attributes: **OTel Studio**",
+        "encode_bare_otel": "encode a span, no attributes: OpenTelemetry",
+        "encode_attributes_studio": "encode a span, 3 attributes: **OTel Studio**",
+        "encode_attributes_otel": "encode a span, 3 attributes: OpenTelemetry",
+    },
+    "registry_studio": {"scrape_1000": "scrape of 1,000 operations: **OTel Studio**"},
+    "registry_otel": {"scrape_1000": "scrape of 1,000 operations: OpenTelemetry histogram"},
+    "queries_studio": {
+        "get_all_metrics": "`get_all_metrics()` over 10,000 operations",
+        "get_service_metrics": "`get_service_metrics()`, 1,000 operations of 10,000",
+        "get_slow_operations": "`get_slow_operations()` over 10,000 operations",
+        "get_error_statistics": "`get_error_statistics()` over 10,000 operations",
+        "get_recent_operations": "`get_recent_operations()` over 10,000 operations",
+        "export_metrics_json": '`export_metrics("json")` of 10,000 operations',
+    },
+}
+
+IMPORTS = (
+    "opentelemetry.trace",
+    "otel_studio",
+    "opentelemetry.sdk.trace",
+    "prometheus_client",
+    "logfire",
+    "autometrics",
+    "ddtrace",
+)
+#: The environments of imports that are not in this one.
+IMPORT_PEERS = {"logfire": "logfire", "autometrics": "autometrics", "ddtrace": "ddtrace"}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A ratio that must not be exceeded: each side is (subject, shape)."""
+
+    title: str
+    work: tuple[str, str]
+    against: tuple[str, str]
+    limit: float
+
+
+BOUNDS = (
+    Bound(
+        "tracked call against OpenTelemetry span + batch + histogram",
+        ("studio", "call"),
+        ("otel_sdk", "call"),
+        0.12,
+    ),
+    Bound(
+        "tracked call against autometrics with Prometheus (no span)",
+        ("studio", "call"),
+        ("autometrics_prometheus", "call"),
+        0.7,
+    ),
+    Bound(
+        "tracked call against `logfire.instrument`",
+        ("studio", "call"),
+        ("logfire_spans", "call"),
+        0.08,
+    ),
+    Bound(
+        "unsampled but counted, against an `ALWAYS_OFF` span",
+        ("studio_unsampled", "call"),
+        ("otel_always_off", "call"),
+        0.4,
+    ),
+    Bound(
+        "`start_as_current_span` with 3 attributes, against the SDK's + batch",
+        ("studio", "contrib"),
+        ("otel_batch", "contrib"),
+        0.3,
+    ),
+    Bound(
+        "encoding a span, against the reference encoder",
+        ("encoding", "encode_bare_studio"),
+        ("encoding", "encode_bare_otel"),
+        0.1,
+    ),
+    Bound(
+        "encoding a span with 3 attributes, against the reference encoder",
+        ("encoding", "encode_attributes_studio"),
+        ("encoding", "encode_attributes_otel"),
+        0.1,
+    ),
+    Bound(
+        "CPU per exported operation, against OpenTelemetry + batch + OTLP/HTTP",
+        ("studio", "export"),
+        ("otel_batch", "export"),
+        0.12,
+    ),
+    Bound(
+        "CPU per exported operation, against OpenTelemetry + fastotel",
+        ("studio", "export"),
+        ("fastotel_spans", "export"),
+        0.3,
+    ),
+    Bound(
+        "16 threads against one, per operation",
+        ("studio", "threads"),
+        ("studio", "call"),
+        1.5,
+    ),
+    Bound(
+        "`import otel_studio` against `import opentelemetry.trace`",
+        ("otel_studio", "import"),
+        ("opentelemetry.trace", "import"),
+        1.3,
+    ),
+    Bound(
+        "scrape of 1,000 operations, against the SDK's histogram",
+        ("registry_studio", "scrape_1000"),
+        ("registry_otel", "scrape_1000"),
+        0.5,
+    ),
+)
+MEMORY_LIMIT_MB = 20.0

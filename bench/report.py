@@ -1,0 +1,137 @@
+"""The tables: what was measured as Markdown, and everything as JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from bench import plan
+from bench.measure import Key, Measurements
+
+
+def markdown(results: Measurements, what: str) -> str:
+    """Return the tables.
+
+    Args:
+        results: what was measured.
+        what: a line on the machine and the effort.
+    """
+    parts = [what, _bounds(results), _operations(results), _exporting(results)]
+    parts += [_registry(results), _imports(results)]
+    if results.left_out:
+        lines = [f"- {name}: {reason}" for name, reason in sorted(results.left_out.items())]
+        parts.append("Left out:\n\n" + "\n".join(lines))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_json(results: Measurements, what: str) -> str:
+    """Return everything that was measured, in seconds and bytes, with the ratios."""
+    document: dict[str, Any] = {
+        "description": what,
+        "seconds": {" / ".join(key): results.values(key) for key in sorted(results.runs)},
+        "bytes_of_1000_names": results.memory,
+        "ratios": [
+            {"title": bound.title, "ratio": results.ratio(bound.work, bound.against)}
+            | {"limit": bound.limit}
+            for bound in plan.BOUNDS
+        ],
+        "receiver": results.receiver,
+        "left_out": results.left_out,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def machine() -> str:
+    """Return the interpreter and the processor in a line."""
+    import os
+
+    return (
+        f"{platform.python_implementation()} {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    )
+
+
+def _bounds(results: Measurements) -> str:
+    rows = []
+    for bound in plan.BOUNDS:
+        ratio = results.ratio(bound.work, bound.against)
+        if ratio is not None:
+            kept = "yes" if ratio <= bound.limit else "**no**"
+            rows.append([bound.title, f"{ratio:.3f}", f"{bound.limit:g}", kept])
+    if "registry_studio" in results.memory:
+        megabytes = results.memory["registry_studio"] / 1e6
+        kept = "yes" if megabytes <= plan.MEMORY_LIMIT_MB else "**no**"
+        title = "memory of 1,000 operation names with all samples full, MB"
+        rows.append([title, f"{megabytes:.1f}", f"{plan.MEMORY_LIMIT_MB:g}", kept])
+    return _table("Ratios, each taken side by side", ["", "ratio", "bound", "kept"], rows)
+
+
+def _operations(results: Measurements) -> str:
+    rows = []
+    for row in plan.OPERATIONS:
+        cells = [_micro(results.median((row.subject, shape))) for shape in plan.SHAPES]
+        relative = results.ratio((row.subject, "call"), ("studio", "call"))
+        if any(cells):
+            rows.append([row.title, *cells, "" if relative is None else f"{relative:.2f}"])
+    return _table(
+        "Microseconds per operation; the last column is the function against OTel Studio's",
+        ["", *plan.SHAPES.values(), "ratio"],
+        rows,
+    )
+
+
+def _exporting(results: Measurements) -> str:
+    rows = []
+    for row in plan.EXPORTING:
+        key: Key = row.subject, "export"
+        seconds, relative = results.median(key), results.ratio(key, ("studio", "export"))
+        if seconds is not None:
+            ratio = "" if relative is None else f"{relative:.2f}"
+            rows.append([row.title, f"{seconds * 1e5:.2f}", ratio])
+    return _table(
+        f"CPU seconds per 100,000 operations with 2 attributes, sent to the {results.receiver}",
+        ["", "CPU seconds", "ratio"],
+        rows,
+    )
+
+
+def _registry(results: Measurements) -> str:
+    rows = [
+        [title, _scaled(seconds)]
+        for subject, shapes in plan.REGISTRY.items()
+        for shape, title in shapes.items()
+        if (seconds := results.median((subject, shape))) is not None
+    ]
+    titles = {"registry_studio": "**OTel Studio**, samples full", "registry_otel": "OpenTelemetry"}
+    rows += [
+        [f"memory of one operation name: {titles[subject]}", f"{size / 1e6:.1f} kB"]
+        for subject, size in results.memory.items()
+    ]
+    return _table("Encoding, scrapes, queries and memory", ["", ""], rows)
+
+
+def _imports(results: Measurements) -> str:
+    rows = [
+        [f"`import {module}`", f"{seconds * 1e3:.0f}"]
+        for module in plan.IMPORTS
+        if (seconds := results.median((module, "import"))) is not None
+    ]
+    return _table("Milliseconds to import, in a fresh process", ["", "ms"], rows)
+
+
+def _micro(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1e6:.2f}"
+
+
+def _scaled(seconds: float) -> str:
+    return f"{seconds * 1e6:.2f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms"
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    if not body:
+        return ""
+    rule = "|---" + "|--:" * (len(header) - 1) + "|"
+    return "\n".join([f"{title}:", "", f"| {' | '.join(header)} |", rule, *body])
