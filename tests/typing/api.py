@@ -1,0 +1,188 @@
+"""The public face as type checkers see it; it is checked, never run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, assert_type
+
+import otel_studio
+from otel_studio import api
+from otel_studio.registry.records import (
+    ActiveCount,
+    ActiveOperation,
+    ErrorStatistics,
+    LatencyBucket,
+    Run,
+    ServiceSummary,
+    SlowOperation,
+)
+
+# Tracking keeps every signature
+
+
+@otel_studio.track
+def bare(path: str, width: int = 640) -> bytes:
+    return path.encode() * width
+
+
+assert_type(bare("a"), bytes)
+assert_type(bare("a", width=3), bytes)
+
+
+@otel_studio.track(
+    "generate_preview",
+    service="preview-service",
+    attributes={"codec": "av1"},
+    capture_args=("path",),
+    expected=(FileNotFoundError,),
+    slow_threshold=0.5,
+)
+async def generate(path: str, buffer: bytearray) -> int:
+    return len(path) + len(buffer)
+
+
+generated: Coroutine[Any, Any, int] = generate("a", bytearray())
+
+
+@otel_studio.track()
+def walk(upto: int) -> Iterator[int]:
+    yield upto
+
+
+assert_type(walk(3), Iterator[int])
+
+
+@otel_studio.track("stream", expected=KeyError)
+async def stream(upto: int) -> AsyncIterator[str]:
+    yield str(upto)
+
+
+assert_type(stream(3), AsyncIterator[str])
+
+
+class Shop:
+    @otel_studio.track
+    def method(self, item: str) -> int:
+        return len(item)
+
+    @classmethod
+    @otel_studio.track
+    def class_below(cls) -> Shop:
+        return cls()
+
+    @otel_studio.track(service="shop")
+    @classmethod
+    def class_above(cls, name: str) -> str:
+        return name
+
+    @staticmethod
+    @otel_studio.track
+    def static_below(value: int) -> int:
+        return value
+
+    @otel_studio.track
+    @staticmethod
+    def static_above(value: int) -> str:
+        return str(value)
+
+    @property
+    @otel_studio.track
+    def label(self) -> str:
+        return "shop"
+
+
+assert_type(Shop().method("a"), int)
+assert_type(Shop.class_below(), Shop)
+assert_type(Shop.class_above("a"), str)
+assert_type(Shop.static_below(1), int)
+assert_type(Shop.static_above(1), str)
+assert_type(Shop().label, str)
+
+
+@otel_studio.track(service="jobs")
+class Job:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self) -> bool:
+        return bool(self.name)
+
+
+assert_type(Job("a"), Job)
+assert_type(Job("a").run(), bool)
+
+half: functools.partial[bytes] = functools.partial(bare, "a")
+assert_type(otel_studio.track(half)(), bytes)
+handler: Callable[[int], str] = otel_studio.track(lambda number: f"number {number}")
+
+# Services and runs
+
+cache = otel_studio.service("cache-service")
+assert_type(cache, otel_studio.Service)
+
+
+@cache.track("clear", attributes={"size": 3}, expected=KeyError)
+def clear(force: bool) -> None: ...
+
+
+assert_type(clear(force=True), None)
+
+with cache.operation("clear_all", attributes={"size": 1}, expected=KeyError) as op:
+    assert_type(op, otel_studio.Operation)
+    op.set_attribute("entries", 42)
+    op.set_attributes({"a": 1, "b": ["x", "y"]})
+    op.fail("disk is read-only")
+    op.fail(ValueError())
+    assert_type(op.trace_id, str)
+
+
+async def use() -> None:
+    async with cache.operation("clear_all") as operation:
+        assert_type(operation, otel_studio.Operation)
+
+
+tracker = cache.start_operation("get", attributes={"key": "a"})
+assert_type(tracker, otel_studio.Tracker)
+tracker.set_attribute("hit", True)
+tracker.complete()
+tracker.fail(ValueError("no"))
+cache.record_operation("get", duration=0.012, error=None)
+cache.record_operation("get", 1, "no room", attributes={"key": "a"})
+
+current = otel_studio.current_operation()
+assert_type(current, otel_studio.Operation | None)
+
+# Instrumented things keep their types
+
+assert_type(otel_studio.instrument(Shop(), service="shop", include="get_*"), Shop)
+assert_type(otel_studio.instrument(Shop), type[Shop])
+assert_type(otel_studio.instrument([1], exclude=("_*",)), list[int])
+
+# Running, and asking
+
+studio = otel_studio.configure(service_name="media-backend", traces_exporter=("otlp",))
+assert_type(studio, otel_studio.Studio)
+assert_type(otel_studio.shutdown(), bool)
+assert_type(api.get_all_metrics(), list[ServiceSummary])
+assert_type(api.get_service_metrics("cache-service"), ServiceSummary | None)
+assert_type(api.get_all_metrics()[0].operation_metrics["get"].p95_duration_ms, float | None)
+assert_type(api.export_metrics("csv"), str)
+assert_type(api.export_metrics_prometheus(), str)
+assert_type(api.get_active_operations_count(), ActiveCount)
+assert_type(api.get_active_operations(), list[ActiveOperation])
+assert_type(api.get_recent_operations(service="a", outcome="error", limit=5), list[Run])
+assert_type(api.get_error_statistics(), ErrorStatistics)
+assert_type(api.get_slow_operations(limit=3, by="p95"), list[SlowOperation])
+assert_type(api.get_latency_buckets("cache-service", "get"), list[LatencyBucket])
+
+with otel_studio.isolated(service_name="test") as isolated:
+    assert_type(isolated, otel_studio.Isolated)
+    isolated.assert_operation("cache-service", "get", count=1, outcome="ok")
+
+# What must not pass
+
+otel_studio.track(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
+bare(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+cache.record_operation("get", "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+otel_studio.configure(no_such=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
