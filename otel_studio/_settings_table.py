@@ -25,6 +25,7 @@ EXPORT = "What leaves the process"
 PROMETHEUS = "The Prometheus endpoint"
 SAMPLING = "Sampling and the export queue"
 LOGS = "Logs and redaction"
+CACHES = "Caches"
 RESOURCES = "Resources"
 
 RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
@@ -110,6 +111,13 @@ class Settings:
         OPERATIONS,
     )
 
+    max_services: int = _setting(
+        1_000,
+        kinds.Integer(1, 100_000),
+        "Services (instrumentation scopes) with statistics of their own; what comes later is "
+        "counted under `__other__`.",
+        REGISTRY,
+    )
     max_operations_per_service: int = _setting(
         1_000,
         kinds.Integer(1, 100_000),
@@ -119,7 +127,7 @@ class Settings:
     )
     recent_runs_per_operation: int = _setting(
         10,
-        kinds.Integer(0, 10_000),
+        kinds.Integer(1, 10_000),
         "The last runs that are kept of each operation.",
         REGISTRY,
     )
@@ -127,13 +135,6 @@ class Settings:
         5,
         kinds.Integer(0, 1_000),
         "The slowest runs that are kept of each operation.",
-        REGISTRY,
-    )
-    samples_per_bucket: int = _setting(
-        1,
-        kinds.Integer(0, 100),
-        "Runs that are kept of each operation and bucket of the histogram, as examples of "
-        "that duration.",
         REGISTRY,
     )
     error_groups_per_service: int = _setting(
@@ -328,6 +329,25 @@ class Settings:
         LOGS,
     )
 
+    cache_keys: str = _setting(
+        "plain",
+        kinds.OneOf(("plain", "hash", "drop")),
+        "What is kept of caches' keys: their text, a keyed hash of it, or nothing.",
+        CACHES,
+    )
+    max_caches: int = _setting(
+        1_000,
+        kinds.Integer(1, 100_000),
+        "Caches with statistics of their own; what comes later is recorded under `__other__`.",
+        CACHES,
+    )
+    cache_poll_interval: float = _setting(
+        10.0,
+        kinds.Seconds(0.1, 3_600),
+        "Seconds between two times that servers and disk caches are asked for their sizes.",
+        CACHES,
+    )
+
     resources: bool = _setting(
         True,
         kinds.Boolean(),
@@ -376,10 +396,10 @@ class SettingsKeywords(TypedDict, total=False):
     instrument: str | Sequence[str] | None
     captured_argument_length: int | None
     slow_threshold: float | None
+    max_services: int | None
     max_operations_per_service: int | None
     recent_runs_per_operation: int | None
     slow_samples_per_operation: int | None
-    samples_per_bucket: int | None
     error_groups_per_service: int | None
     trace_ids_per_error_group: int | None
     registry_backlog: int | None
@@ -406,5 +426,8 @@ class SettingsKeywords(TypedDict, total=False):
     log_records_per_run: int | None
     redact_keys: str | Sequence[str] | None
     redact_patterns: str | Sequence[str] | None
+    cache_keys: str | None
+    max_caches: int | None
+    cache_poll_interval: float | None
     resources: bool | None
     gpu: bool | None

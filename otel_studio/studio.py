@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
-from otel_studio import guard, operations, otel_private, otel_sdk_private, ports
+from otel_studio import guard, operations, otel_private, otel_sdk_private, ports, wrapping
 from otel_studio.caches import handle as cache_handles
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.config import Settings, SettingsKeywords, load_settings
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from otel_studio.resources.gpu import GpuMonitor
     from otel_studio.resources.monitor import ResourceMonitor
     from otel_studio.tracing.export import ExportQueue
-
-#: Services (instrumentation scopes) with statistics of their own.
-_MAX_SERVICES = 1_000
 
 
 class NotConfigured(RuntimeError):
@@ -252,7 +249,7 @@ class Studio:
         if self._caches is None:
             from otel_studio.caches.registry import CacheRegistry
 
-            self.use_caches(CacheRegistry(self.clock))
+            self.use_caches(CacheRegistry(self.clock, **_cache_settings(self.settings)))
         assert self._caches is not None
         return self._caches
 
@@ -419,7 +416,7 @@ def _resource(settings: Settings) -> Resource:
 def _limits(settings: Settings) -> Limits:
     return Limits(
         operations_per_service=settings.max_operations_per_service,
-        services=_MAX_SERVICES,
+        services=settings.max_services,
         error_groups=settings.error_groups_per_service,
         trace_ids=settings.trace_ids_per_error_group,
         bounds=Bounds(
@@ -428,6 +425,14 @@ def _limits(settings: Settings) -> Limits:
             slow_samples=settings.slow_samples_per_operation,
         ),
     )
+
+
+def _cache_settings(settings: Settings) -> dict[str, Any]:
+    return {
+        "cache_keys": settings.cache_keys,
+        "max_caches": settings.max_caches,
+        "cache_poll_interval": settings.cache_poll_interval,
+    }
 
 
 def _made(what: str, name: str, make: Any) -> Any:
@@ -492,7 +497,9 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
                 )
             return _default
         studio = Studio(settings, attach=True)
-        studio.use_caches(cache_handles.process_registry())
+        caches = cache_handles.process_registry()
+        caches.adopt(**_cache_settings(settings))
+        studio.use_caches(caches)
         _install(studio)
         _default = studio
         studio.start()
@@ -515,6 +522,7 @@ def _install(studio: Studio) -> None:
     if studio.owns_meter_provider:
         otel_private.replace_global_meter_provider(studio.meter_provider, for_good=True)
     ports.use_tracer_provider(studio.tracer_provider)
+    wrapping.keep_argument_characters(studio.settings.captured_argument_length)
     with studio.registry.reading():
         for name in operations.declared_services():
             studio.registry.service(name)
@@ -586,6 +594,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
     otel_private.replace_global_tracer_provider(studio.tracer_provider)
     otel_private.replace_global_meter_provider(studio.meter_provider)
     ports.use_tracer_provider(studio.tracer_provider)
+    characters = wrapping.keep_argument_characters(studio.settings.captured_argument_length)
     try:
         yield studio
     finally:
@@ -594,6 +603,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         otel_private.replace_global_tracer_provider(tracers)
         otel_private.replace_global_meter_provider(meters)
         ports.use_tracer_provider(before)
+        wrapping.keep_argument_characters(characters)
         studio.shutdown()
 
 

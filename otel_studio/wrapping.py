@@ -16,8 +16,9 @@ from opentelemetry import trace as trace_api
 from otel_studio.guard import report_internal_error
 from otel_studio.ports import Binding, Port, reset_context, span_of
 
-#: Characters kept of a captured argument.
+#: Characters kept of a captured argument where no setting says otherwise.
 MAX_ARGUMENT_CHARACTERS = 256
+_argument_characters = MAX_ARGUMENT_CHARACTERS
 ARGUMENT_PREFIX = "studio.argument."
 #: What a wrapper carries, so that nothing is tracked twice.
 TRACKED_MARK = "__otel_studio_tracked__"
@@ -77,6 +78,20 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
         _copy_methods(function, wrapper)
     setattr(wrapper, TRACKED_MARK, True)
     return wrapper  # type: ignore[no-any-return]
+
+
+def keep_argument_characters(count: int) -> int:
+    """Set how many characters are kept of a captured argument.
+
+    Args:
+        count: at least 1.
+
+    Returns:
+        the number before.
+    """
+    global _argument_characters
+    before, _argument_characters = _argument_characters, count
+    return before
 
 
 def _copy_methods(function: Any, wrapper: Any) -> None:
@@ -299,9 +314,9 @@ def _capturer(function: Callable[..., Any], names: tuple[str, ...]) -> _Capture:
 def describe_argument(value: Any) -> str | bool | int | float:
     """Return what an attribute may say of an argument: bounded, and never a `repr` of it.
 
-    Numbers, booleans, text and paths as they are (text cut at 256 characters); anything
-    else as its type, with its length where that is no code of the program's own (the length
-    of a database query may run it).
+    Numbers, booleans, text and paths as they are (text is cut, see the setting
+    `captured_argument_length`); anything else as its type, with its length where that is no
+    code of the program's own (the length of a database query may run it).
 
     Args:
         value: the argument.
@@ -321,8 +336,8 @@ def describe_argument(value: Any) -> str | bool | int | float:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
-        if len(value) > MAX_ARGUMENT_CHARACTERS:
-            return value[: MAX_ARGUMENT_CHARACTERS - 1] + "…"
+        if len(value) > _argument_characters:
+            return value[: _argument_characters - 1] + "…"
         return str(value)
     kind = type(value)
     if isinstance(getattr(kind, "__len__", None), types.WrapperDescriptorType):

@@ -232,6 +232,11 @@ class Cache:
         with self._lock:
             self._fold()
 
+    def forget_keys(self) -> None:
+        """Drop what is kept of keys so far; the counts stay."""
+        with self._lock:
+            self._statistics.forget_keys()
+
     def restart_after_fork(self) -> None:
         """Begin at zero in a forked child; the entries are still there, the counts are not."""
         self._lock = threading.RLock()

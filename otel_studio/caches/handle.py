@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from otel_studio.caches.cache import Cache
@@ -58,16 +57,12 @@ _process_registry: CacheRegistry | None = None
 _registry_in_use: CacheRegistry | None = None
 
 
-def process_registry(make: Callable[[], CacheRegistry] | None = None) -> CacheRegistry:
-    """Return the registry of the process, which holds what is recorded before `configure()` too.
-
-    Args:
-        make: makes it, at the first call.
-    """
+def process_registry() -> CacheRegistry:
+    """Return the registry of the process; what is recorded before `configure()` is in it, too."""
     global _process_registry
     with _lock:
         if _process_registry is None:
-            _process_registry = make() if make is not None else CacheRegistry(SystemClock())
+            _process_registry = CacheRegistry(SystemClock())
         return _process_registry
 
 

@@ -32,12 +32,28 @@ class KeyLabels:
     """
 
     def __init__(self, policy: str) -> None:
+        self._policy = ""
+        self.use(policy)
+        self._secret = secrets.token_bytes(32)
+
+    def use(self, policy: str) -> bool:
+        """Keep this of keys from now on.
+
+        Args:
+            policy: `plain`, `hash` or `drop`.
+
+        Returns:
+            whether something else was kept before.
+
+        Raises:
+            ValueError: for any other policy.
+        """
         if policy not in KEY_POLICIES:
             raise ValueError(
                 f"{policy!r} is not a way to keep cache keys: give one of {', '.join(KEY_POLICIES)}"
             )
-        self._policy = policy
-        self._secret = secrets.token_bytes(32)
+        before, self._policy = self._policy, policy
+        return before != policy
 
     def of(self, key: object) -> str | None:
         """Return what is kept of a key.

@@ -65,6 +65,23 @@ class CacheRegistry:
         #: Names that were given the shared cache instead of one of their own.
         self.overflowed = 0
 
+    def adopt(self, *, cache_keys: str, max_caches: int, cache_poll_interval: float) -> None:
+        """Take other limits than those it was made with; what was recorded stays.
+
+        Text that was kept of keys under another rule is dropped.
+
+        Args:
+            cache_keys: as above.
+            max_caches: as above.
+            cache_poll_interval: seconds, as above.
+        """
+        self._max_caches = max_caches
+        self._poll_interval = cache_poll_interval
+        if self._labels.use(cache_keys):
+            for cache in self.caches():
+                cache.forget_keys()
+        self._wake.set()
+
     def cache(self, name: str, service: str = "cache") -> Cache:
         """Return the cache of this name, the same object every time.
 

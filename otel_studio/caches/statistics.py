@@ -63,10 +63,14 @@ class CacheStatistics:
         self.evictions: Counter[str] = Counter()
         self.windows = TallyWindows()
         self.durations: SliceRing[Sketch] = SliceRing(10 * MINUTE, 6, Sketch)
-        self.slow_accesses = SlowAccesses()
-        self.hot_keys = HeavyHitters(_HOT_KEYS_KEPT)
+        self.forget_keys()
         self.curve = MissRatioCurve()
         self._fade_at: int | None = None
+
+    def forget_keys(self) -> None:
+        """Drop what is kept of keys; the counts stay."""
+        self.slow_accesses = SlowAccesses()
+        self.hot_keys = HeavyHitters(_HOT_KEYS_KEPT)
 
     def fold(self, events: Sequence[Event], wall_offset_ns: int) -> None:
         """Take in a batch of events, about in the order of their times.
