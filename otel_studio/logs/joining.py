@@ -15,8 +15,10 @@ from otel_studio.logs.level_counts import LevelCounts
 from otel_studio.logs.runs import KeptRecord, RunFinder, RunRecords
 from otel_studio.redaction import REDACTED, Redactor
 
-#: The attributes that a record carries, empty outside of any operation.
-JOINED = ("trace_id", "span_id", "studio_service", "studio_operation")
+#: The attributes that a record carries, empty outside of any operation. For
+#: `logging.Formatter(format, defaults=NO_IDS)`: records made before `configure()` and after
+#: `shutdown()` have none, and a format string that names them would lose such a record.
+NO_IDS = {"trace_id": "", "span_id": "", "studio_service": "", "studio_operation": ""}
 #: Where a record carries type, message and stack of an exception that held a secret.
 EXCEPTION_ATTRIBUTE = "studio_exception"
 
@@ -89,18 +91,22 @@ class LogJoin:
         Args:
             record: a record that was just made. One of ours about an ended run keeps its ids.
         """
-        if getattr(_joining, "inside", False):
-            return  # what this does may log (an argument's __str__): that is left as it is
+        # What is done here may log (an argument's __str__): such a record gets its ids alone.
+        nested = getattr(_joining, "inside", False)
         _joining.inside = True
         try:
-            if not hasattr(record, "studio_ended_run"):
-                self._join(record)
+            if hasattr(record, "studio_ended_run"):
+                return
+            run = self._identify(record.__dict__)
+            if not nested:
+                self._join(record, run)
         except Exception as error:
             report_internal_error("joining a log record to its operation", error)
         finally:
-            _joining.inside = False
+            _joining.inside = nested
 
-    def _join(self, record: logging.LogRecord) -> None:
+    def _identify(self, fields: dict[str, Any]) -> Any | None:
+        """Set the ids in a record's fields, and return the run that goes on."""
         span, run = self._finder.current()
         trace_id = span_id = service = operation = ""
         if span is not None:
@@ -110,10 +116,16 @@ class LogJoin:
                 span_id = format_span_id(context.span_id)
         if run is not None:
             service, operation = run._tracer.name, run._name
-        fields = record.__dict__
-        for name, value in zip(JOINED, (trace_id, span_id, service, operation), strict=True):
+        for name, value in zip(NO_IDS, (trace_id, span_id, service, operation), strict=True):
             fields.setdefault(name, value)
-        self._counts.add(service, operation, record.levelname)
+        return run
+
+    def _join(self, record: logging.LogRecord, run: Any | None) -> None:
+        fields = record.__dict__
+        if run is None:
+            self._counts.add("", "", record.levelname)
+        else:
+            self._counts.add(run._tracer.name, run._name, record.levelname)
         message = self._redacted_message(record)
         exception = self._redacted_exception(record)
         self._redact_fields(fields)
@@ -177,5 +189,5 @@ def _cut(text: str, limit: int) -> str:
 
 #: What every record has: `extra` is the rest.
 _STANDARD = frozenset(
-    {*logging.makeLogRecord({}).__dict__, "taskName", "message", "asctime", *JOINED}
+    {*logging.makeLogRecord({}).__dict__, "taskName", "message", "asctime", *NO_IDS}
 ) | {EXCEPTION_ATTRIBUTE}

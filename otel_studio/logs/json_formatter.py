@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from otel_studio.logs.joining import EXCEPTION_ATTRIBUTE, JOINED
+from otel_studio.logs.joining import EXCEPTION_ATTRIBUTE, NO_IDS
 from otel_studio.record import iso_time
 
 try:
@@ -45,7 +45,7 @@ class JsonFormatter(_Base):
         log_data["timestamp"] = iso_time(round(record.created * 1e9))
         log_data["level"] = record.levelname
         log_data["logger"] = record.name
-        for name in JOINED:
+        for name in NO_IDS:
             value = getattr(record, name, "")
             if value:
                 log_data[_NAMES.get(name, name)] = value
@@ -55,7 +55,7 @@ class JsonFormatter(_Base):
 _RESERVED = [
     *logging.makeLogRecord({}).__dict__,
     *("message", "asctime", "taskName"),
-    *JOINED,
+    *NO_IDS,
     EXCEPTION_ATTRIBUTE,
     "studio_ended_run",
 ]

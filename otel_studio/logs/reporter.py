@@ -54,6 +54,8 @@ class RunReporter:
         self._each_look = each_look
         #: Reports that were never written, for want of room.
         self.dropped = 0
+        #: The thread that reports, or last did.
+        self.thread_id: int | None = None
         self._thread: threading.Thread | None = None
         self._start_empty()
 
@@ -62,11 +64,6 @@ class RunReporter:
         self._wake = threading.Event()
         self._writing = threading.Lock()
         self._stopping = False
-
-    @property
-    def thread_id(self) -> int | None:
-        """The reporting thread, `None` when there is none."""
-        return None if self._thread is None else self._thread.ident
 
     def submit(self, report: Report) -> None:
         """Queue a report; called inside a fold, so it neither writes nor waits."""
@@ -117,6 +114,7 @@ class RunReporter:
                 self._write(report)
 
     def _work(self) -> None:
+        self.thread_id = threading.get_ident()
         while True:
             self._wake.wait(_POLL_SECONDS)
             self._wake.clear()

@@ -107,6 +107,7 @@ class StudioLogs:
         Args:
             timeout: seconds until this returns, at most.
         """
+        self._ended.fold()
         self._reporter.stop(timeout)
         self._join.uninstall()
         self._ended.remove_consumer(self._rules)

@@ -1,0 +1,192 @@
+"""The logs as a whole: forks, threads, hours on end, and another provider's spans."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+from typing import Any
+
+import otel_studio
+from forked import in_forked_child
+from joined_logs import failed_run, joined_logs
+from otel_studio import api
+from otel_studio.clock import ManualClock
+
+log = logging.getLogger("shop.room")
+
+
+def failing() -> None:
+    with failed_run():
+        log.info("inside")
+
+
+def test_a_forked_child_begins_from_nothing() -> None:
+    """Its counts are its own, its reporting thread lives, and the parent's reports stay there."""
+    with joined_logs() as joined:
+        joined.logs.start()
+        for _ in range(3):
+            log.info("in the parent")
+
+        def in_child() -> dict[str, Any]:
+            studio = joined.isolated.studio
+            studio.tracer_provider.forget_after_fork()
+            studio.registry.forget_after_fork()
+            joined.logs.restart_after_fork()
+            joined.handler.records.clear()
+            before = len(joined.logs.counts())
+            failing()
+            joined.logs.stop(5)
+            return {
+                "before": before,
+                "after": [[c.operation, c.level, c.count] for c in joined.logs.counts()],
+                "reports": [r.getMessage() for r in joined.handler.of("otel_studio.operations")],
+            }
+
+        child = in_forked_child(in_child)
+        assert child["before"] == 0
+        assert child["after"] == [["b", "INFO", 1]]
+        assert child["reports"] == ["a/b failed after 0.0 ms: ValueError: broken"]
+        assert [(c.operation, c.count) for c in joined.logs.counts()] == [(None, 3)]
+        assert joined.reports == []
+
+
+def test_a_fork_while_other_threads_log_leaves_the_child_able() -> None:
+    """Locks of ours that other threads held at the fork are not waited for."""
+    with joined_logs() as joined:
+        logs = joined.logs
+        assert logs._kept is not None
+        held, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with (
+                logs._counts._lock,
+                logs._kept._lock,  # type: ignore[union-attr]
+                logs._rules.rates._lock,
+                logs._reporter._writing,
+            ):
+                held.set()
+                release.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+
+        def in_child() -> int:
+            joined.isolated.studio.tracer_provider.forget_after_fork()
+            logs.restart_after_fork()
+            failing()
+            logs.flush()
+            return len(logs.counts())
+
+        try:
+            assert in_forked_child(in_child) == 1
+        finally:
+            release.set()
+            thread.join()
+
+
+def test_threads_log_into_one_run_and_lose_nothing() -> None:
+    """Records of threads that share a run are kept with it, each once."""
+    import contextvars
+
+    with joined_logs(log_records_per_run=1_000) as joined:
+        with failed_run():
+            contexts = [contextvars.copy_context() for _ in range(4)]
+
+            def work(number: int) -> None:
+                for line in range(100):
+                    log.info("%d-%d", number, line)
+
+            threads = [
+                threading.Thread(target=context.run, args=(work, number))
+                for number, context in enumerate(contexts)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        messages = [r["message"] for r in api.get_recent_operations()[0].log_records]
+        assert sorted(messages) == sorted(f"{n}-{line}" for n in range(4) for line in range(100))
+        assert joined.logs.counts()[0].count == 400
+
+
+def test_eight_hours_stay_bounded() -> None:
+    """Eight simulated hours of failing, slow and quick runs leave the same memory behind."""
+    with joined_logs(log_level="info") as joined:
+        clock = joined.clock
+        assert isinstance(clock, ManualClock)
+        service = otel_studio.service("a")
+
+        def minutes(count: int) -> None:
+            for _ in range(count):
+                clock.advance(60)
+                failing()
+                with service.operation("quick"):
+                    log.info("x")
+                with service.operation("slow"):
+                    log.warning("y")
+                    clock.advance(2)
+                joined.logs.flush()
+                joined.handler.records.clear()
+                joined.isolated._spans.spans.clear()  # what the test itself collects
+                for handler in logging.getLogger().handlers:
+                    getattr(handler, "reset", lambda: None)()
+
+        minutes(30)
+        gc.collect()
+        before = sys.getallocatedblocks()
+        minutes(480)
+        gc.collect()
+        assert sys.getallocatedblocks() - before < 2_000
+
+
+def test_runs_of_another_provider_are_joined_too() -> None:
+    """With somebody else's provider the run is found by its span, and keeps its records."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import StatusCode
+
+    from otel_studio.config import load_settings
+    from otel_studio.logs.room import StudioLogs
+    from otel_studio.redaction import Redactor
+    from otel_studio.registry import queries
+    from otel_studio.registry.processor import RegistrySpanProcessor
+    from otel_studio.registry.registry import Registry
+    from otel_studio.studio import _limits
+    from otel_studio.tracing.buffer import EndedSpans, Timebase
+
+    clock = ManualClock()
+    settings = load_settings({}, "/", logging=True)
+    ended = EndedSpans(100, Timebase(clock))
+    registry = Registry(ended, clock, _limits(settings))
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = RegistrySpanProcessor(registry, ended, clock)
+    provider.add_span_processor(processor)
+
+    def find(span: Any) -> Any:
+        context = span.get_span_context()
+        return processor._running.get((context.trace_id, context.span_id))
+
+    logs = StudioLogs(settings, clock, ended, Redactor(), provider, find)
+    logs.start()
+    try:
+        with provider.get_tracer("foreign").start_as_current_span("b") as span:
+            log.error("about to fail")
+            span.set_status(StatusCode.ERROR, "broken")
+    finally:
+        logs.stop()
+    (run,) = queries.recent(registry)
+    assert [r["message"] for r in run.log_records] == ["about to fail"]
+    assert [(c.service, c.operation, c.level) for c in logs.counts()] == [("foreign", "b", "ERROR")]
+
+
+def test_two_studios_each_keep_their_own() -> None:
+    """A test's Studio inside of another takes the records of its own runs alone."""
+    with joined_logs() as outer:
+        with joined_logs() as inner:
+            failing()
+            assert len(api.get_recent_operations()[0].log_records) == 1
+            assert [c.operation for c in inner.logs.counts()] == ["b"]
+        assert [c.operation for c in outer.logs.counts()] == [None]
+        assert api.get_recent_operations() == []
