@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
+
+#: Bytes of a megabyte, wherever a record's field ends in `_mb`.
+MEGABYTE = 1_000_000
+
+
+def megabytes(size: int | None) -> float | None:
+    """Return bytes as megabytes of 1,000,000 bytes, or `None` for `None`.
+
+    Args:
+        size: bytes.
+
+    Example:
+        >>> megabytes(2_500_000)
+        2.5
+    """
+    return None if size is None else size / MEGABYTE
 
 
 def iso_time(unix_ns: int | None) -> str | None:
@@ -21,7 +37,7 @@ def iso_time(unix_ns: int | None) -> str | None:
     if unix_ns is None:
         return None
     seconds, nanoseconds = divmod(unix_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"
 
 

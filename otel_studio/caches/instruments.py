@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from otel_studio.caches.records import CachePerformance
-from otel_studio.caches.report import MEGABYTE
+from otel_studio.record import MEGABYTE
 
 CACHE = "studio.cache"
 SERVICE = "studio.service"

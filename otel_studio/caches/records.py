@@ -43,7 +43,7 @@ class CachePerformance(Record):
     """What is known of one cache; a field whose figure has no source is `None`.
 
     Counts and the hit rate without a period are since the cache was created here (or the
-    process forked). Response times are of the last hour. Megabytes are 1024 * 1024 bytes.
+    process forked). Response times are of the last hour. Megabytes are 1,000,000 bytes.
     """
 
     cache: str

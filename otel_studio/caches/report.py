@@ -10,10 +10,8 @@ from otel_studio.caches.records import (
     SlowAccess,
 )
 from otel_studio.caches.statistics import EVICT, HIT, MISS, SET, CacheStatistics
-from otel_studio.record import iso_time
+from otel_studio.record import iso_time, megabytes
 from otel_studio.registry.sketch import Sketch
-
-MEGABYTE = 1024 * 1024
 
 _TOP_KEYS = 20
 _SIZE_FACTORS = (0.5, 1.0, 2.0, 4.0)
@@ -74,8 +72,8 @@ def performance_of(
         p99_response_time_ms=p99,
         entries=entries,
         max_entries=reading.max_entries,
-        current_memory_usage_mb=_megabytes(used),
-        peak_memory_usage_mb=_megabytes(peak),
+        current_memory_usage_mb=megabytes(used),
+        peak_memory_usage_mb=megabytes(peak),
         size_is_estimate=is_estimate,
         fragmentation_ratio=reading.fragmentation,
         top_accessed_keys=[KeyAccesses(*row) for row in statistics.hot_keys.top(_TOP_KEYS)],
@@ -99,7 +97,3 @@ def _predictions(statistics: CacheStatistics, entries: int | None) -> list[SizeP
 
 def _milliseconds(nanoseconds: float | None) -> float | None:
     return None if nanoseconds is None else nanoseconds / 1e6
-
-
-def _megabytes(size: int | None) -> float | None:
-    return None if size is None else size / MEGABYTE

@@ -10,14 +10,13 @@ import tracemalloc
 
 from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
-from otel_studio.record import iso_time
+from otel_studio.record import MEGABYTE, iso_time
 from otel_studio.resources.memory_records import AllocationWindow, PackageMemory
 
 MAX_SECONDS = 60.0
 #: A window ends early once the tracing itself takes this much.
 _MAX_OVERHEAD = 16 * 1024 * 1024
 _MAX_PACKAGES = 50
-_MB = 1e6
 
 
 class AllocationTracer:
@@ -120,8 +119,8 @@ class AllocationTracer:
         self._last = AllocationWindow(
             started_at=iso_time(self._began_wall_ns),
             duration_seconds=duration,
-            traced_mb=traced / _MB,
-            overhead_mb=overhead / _MB,
+            traced_mb=traced / MEGABYTE,
+            overhead_mb=overhead / MEGABYTE,
             packages=_by_package(snapshot),
         )
 
@@ -135,7 +134,7 @@ def _by_package(snapshot: tracemalloc.Snapshot) -> list[PackageMemory]:
         row[0] += statistic.size
         row[1] += statistic.count
     largest = sorted(sums.items(), key=lambda item: -item[1][0])[:_MAX_PACKAGES]
-    return [PackageMemory(name, size / _MB, count) for name, (size, count) in largest]
+    return [PackageMemory(name, size / MEGABYTE, count) for name, (size, count) in largest]
 
 
 def _modules_by_file() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from otel_studio.record import Record, iso_time
+from otel_studio.record import Record, iso_time, megabytes
 from otel_studio.resources.encoders import EncodeStatistics
 from otel_studio.resources.gpu_readings import (
     DeviceSnapshot,
@@ -14,8 +14,6 @@ from otel_studio.resources.gpu_readings import (
     ProcessShare,
     SlowReading,
 )
-
-_MEBIBYTE = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class GpuProcessShare(Record):
     """This process's own part of a device.
 
     Attributes:
-        memory_mb: memory of the device that this process holds, in MiB.
+        memory_mb: memory of the device that this process holds.
         gpu_utilization_percent: share of the time its kernels ran, 0 to 100.
         encoder_utilization_percent: its use of the video encoder, 0 to 100.
         decoder_utilization_percent: its use of the video decoder, 0 to 100.
@@ -82,7 +80,8 @@ class GpuProcessShare(Record):
 class GpuMetrics(Record):
     """One GPU, or one MIG device, as it was read last; what it does not support is `None`.
 
-    Memory is in MiB (1,048,576 bytes), as nvidia-smi has it; percentages are 0 to 100.
+    Memory is in megabytes of 1,000,000 bytes; nvidia-smi counts in MiB (1,048,576 bytes), so its
+    figures are 4.6% lower. Percentages are 0 to 100.
 
     Attributes:
         gpu_utilization_percent: time in which a kernel ran, over the driver's last period.
@@ -172,8 +171,8 @@ def describe(device: DeviceSnapshot, encodes: EncodeStatistics) -> GpuMetrics:
     events = medium.clock_events
     return GpuMetrics(
         gpu_utilization_percent=_percent(fast.general_utilization),
-        memory_used_mb=_mebibytes(fast.memory_used),
-        memory_total_mb=_mebibytes(fast.memory_total),
+        memory_used_mb=megabytes(fast.memory_used),
+        memory_total_mb=megabytes(fast.memory_total),
         memory_utilization_percent=_percent(fast.memory_utilization),
         temperature_celsius=fast.temperature,
         power_usage_watts=fast.power,
@@ -190,7 +189,7 @@ def describe(device: DeviceSnapshot, encodes: EncodeStatistics) -> GpuMetrics:
         sampled_at=None if device.fast is None else iso_time(fast.wall_ns),
         encoder_utilization_percent=_percent(fast.encoder_utilization),
         decoder_utilization_percent=_percent(fast.decoder_utilization),
-        memory_reserved_mb=_mebibytes(fast.memory_reserved),
+        memory_reserved_mb=megabytes(fast.memory_reserved),
         energy_joules=fast.energy,
         fan_speed_percent=_percent(fast.fan_speed),
         clocks_mhz={name: hertz / 1e6 for name, hertz in fast.clocks.items()},
@@ -239,7 +238,7 @@ def _performance(encodes: EncodeStatistics) -> EncodePerformance:
 
 def _process(share: ProcessShare) -> GpuProcessShare:
     return GpuProcessShare(
-        memory_mb=_mebibytes(share.memory),
+        memory_mb=megabytes(share.memory),
         gpu_utilization_percent=_percent(share.general_utilization),
         encoder_utilization_percent=_percent(share.encoder_utilization),
         decoder_utilization_percent=_percent(share.decoder_utilization),
@@ -249,7 +248,3 @@ def _process(share: ProcessShare) -> GpuProcessShare:
 
 def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else round(fraction * 100, 6)
-
-
-def _mebibytes(size: int | None) -> float | None:
-    return None if size is None else size / _MEBIBYTE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from otel_studio.record import iso_time
+from otel_studio.record import MEGABYTE, iso_time, megabytes
 from otel_studio.resources.allocators import AllocatorReading
 from otel_studio.resources.collector_watch import GenerationReading
 from otel_studio.resources.memory_alerts import MemoryAlerts, memory_rules
@@ -24,7 +24,6 @@ from otel_studio.resources.reading import ResourceReading
 from otel_studio.resources.service_memory import ServiceReading
 
 #: Sizes are in MB of a million bytes, as in every record.
-_MB = 1e6
 
 
 def memory_usage(
@@ -53,12 +52,12 @@ def memory_usage(
     return MemoryUsage(
         timestamp=iso_time(now_ns),
         pid=process.pid,
-        total_memory_mb=_mb(process.resident),
-        peak_memory_mb=_mb(process.peak_resident),
-        unique_memory_mb=_mb(reading.slow.unique),
-        virtual_memory_mb=_mb(process.virtual),
-        swapped_memory_mb=_mb(process.swapped),
-        limit_mb=_mb(system.memory_limit),
+        total_memory_mb=megabytes(process.resident),
+        peak_memory_mb=megabytes(process.peak_resident),
+        unique_memory_mb=megabytes(reading.slow.unique),
+        virtual_memory_mb=megabytes(process.virtual),
+        swapped_memory_mb=megabytes(process.swapped),
+        limit_mb=megabytes(system.memory_limit),
         limit_source=system.memory_source,
         process_utilization=_ratio(process.resident, system.memory_limit),
         system_utilization=_ratio(system.memory_working_set, system.memory_limit),
@@ -90,9 +89,9 @@ def alerts_of(
     figures = {
         "process_utilization": _ratio(process.resident, system.memory_limit),
         "system_utilization": _ratio(system.memory_working_set, system.memory_limit),
-        "memory_mb": _mb(process.resident),
+        "memory_mb": megabytes(process.resident),
         "fragmentation": fragmentation(reading.slow.allocators).ratio,
-        "services": {name: _mb(row.held) for name, row in services.items()},
+        "services": {name: megabytes(row.held) for name, row in services.items()},
     }
     return alerts.evaluate(memory_rules(alerts.thresholds, figures))
 
@@ -103,13 +102,13 @@ def fragmentation(allocators: tuple[AllocatorReading, ...]) -> Fragmentation:
     used = sum(one.used for one in allocators)
     return Fragmentation(
         ratio=_free_share(used, held),
-        held_mb=held / _MB if allocators else None,
-        used_mb=used / _MB if allocators else None,
+        held_mb=held / MEGABYTE if allocators else None,
+        used_mb=used / MEGABYTE if allocators else None,
         allocators=[
             AllocatorMemory(
                 allocator=one.allocator,
-                held_mb=one.held / _MB,
-                used_mb=one.used / _MB,
+                held_mb=one.held / MEGABYTE,
+                used_mb=one.used / MEGABYTE,
                 fragmentation_ratio=_free_share(one.used, one.held),
                 measured_by=one.source,
             )
@@ -125,7 +124,7 @@ def _services(
     window: AllocationWindow | None,
     operations: list[OperationAllocations],
 ) -> dict[str, ServiceMemory]:
-    resident = _mb(reading.process.resident)
+    resident = megabytes(reading.process.resident)
     services = {}
     for name in sorted({*tracked, *known, *(row.service for row in operations)}):
         figures = _Figures()
@@ -172,7 +171,7 @@ class _Figures:
             self.measured_by.update(memory_mb=how, percentage=how, allocations=how)
 
     def take_probes(self, row: ServiceReading) -> None:
-        self.memory_mb, self.peak_memory_mb = _mb(row.held), _mb(row.peak)
+        self.memory_mb, self.peak_memory_mb = megabytes(row.held), megabytes(row.peak)
         self.measured_by.update(
             memory_mb=row.measured_by,
             percentage=row.measured_by,
@@ -215,10 +214,6 @@ def _gc_stats(generations: tuple[GenerationReading, ...], enabled: bool) -> GcSt
             for row in generations
         ],
     )
-
-
-def _mb(size: int | None) -> float | None:
-    return None if size is None else size / _MB
 
 
 def _ratio(part: int | None, whole: int | None) -> float | None:

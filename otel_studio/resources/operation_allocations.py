@@ -9,6 +9,7 @@ from random import random
 from weakref import WeakSet
 
 from otel_studio.guard import report_internal_error
+from otel_studio.record import MEGABYTE, megabytes
 from otel_studio.resources.host_files import HostFiles
 from otel_studio.resources.memory_records import OperationAllocations
 
@@ -128,8 +129,10 @@ class OperationAllocationSampler:
                 overlapped_runs=sums.overlapped,
                 allocations=sums.allocations if sums.runs else None,
                 deallocations=sums.deallocations if sums.runs else None,
-                total_resident_change_mb=None if sums.largest is None else sums.resident / 1e6,
-                largest_resident_change_mb=None if sums.largest is None else sums.largest / 1e6,
+                total_resident_change_mb=(
+                    None if sums.largest is None else sums.resident / MEGABYTE
+                ),
+                largest_resident_change_mb=megabytes(sums.largest),
             )
             for (service, operation), sums in rows
         ]

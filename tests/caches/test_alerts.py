@@ -12,7 +12,7 @@ from otel_studio.clock import ManualClock
 
 def test_each_threshold_has_its_alert(previews: Cache, caches: CacheRegistry) -> None:
     """A cache past all four thresholds has four alerts that say value and limit."""
-    previews.attach(lambda: CacheReading(memory_bytes=300 * 1024 * 1024, fragmentation=1.6))
+    previews.attach(lambda: CacheReading(memory_bytes=300 * 1_000_000, fragmentation=1.6))
     for _ in range(3):
         previews.hit("a", duration=0.03)
     previews.miss("b", duration=0.03)
@@ -115,7 +115,7 @@ def test_unusable_thresholds_are_refused(
     with pytest.raises(ValueError, match=sentence):
         caches.set_cache_alert_thresholds({"max_memory_usage_mb": 5, **thresholds})
     cache = caches.cache("any")
-    cache.attach(lambda: CacheReading(memory_bytes=100 * 1024 * 1024))
+    cache.attach(lambda: CacheReading(memory_bytes=100 * 1_000_000))
     assert caches.get_cache_alerts() == []
 
 

@@ -43,7 +43,7 @@ def test_counts_that_fall_start_anew(previews: Cache, report) -> None:
 
 def test_sizes_of_backends_add_up(previews: Cache, report) -> None:
     """Two backends of one cache: sums, the highest fragmentation, no limit where one has none."""
-    mb = 1024 * 1024
+    mb = 1_000_000
     previews.attach(lambda: CacheReading(entries=2, max_entries=5, memory_bytes=mb))
     assert report().max_entries == 5
     previews.attach(lambda: CacheReading(entries=3, memory_bytes=2 * mb, fragmentation=1.5))
@@ -56,10 +56,10 @@ def test_sizes_of_backends_add_up(previews: Cache, report) -> None:
 
 def test_peak_is_the_most_that_was_reported(previews: Cache, report) -> None:
     """Memory that was given back stays in the peak."""
-    used = [8 * 1024 * 1024]
+    used = [8 * 1_000_000]
     previews.attach(lambda: CacheReading(memory_bytes=used[0]))
     report()
-    used[0] = 1024 * 1024
+    used[0] = 1_000_000
     assert (report().current_memory_usage_mb, report().peak_memory_usage_mb) == (1.0, 8.0)
 
 

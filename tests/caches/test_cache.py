@@ -50,12 +50,12 @@ def test_hits_misses_sets_and_evictions_are_counted(
 ) -> None:
     """One query gives counts, rates by period, reasons, entries, bytes and the peak."""
     previews.miss("a")
-    previews.set("a", size=3 * 1024 * 1024)
+    previews.set("a", size=3_000_000)
     previews.hit("a")
     previews.hit("a")
-    previews.set("b", size=1024 * 1024)
+    previews.set("b", size=1_000_000)
     previews.evict("b", reason="expired")
-    previews.set("c", size=512 * 1024)
+    previews.set("c", size=500_000)
     previews.evict("a")
     record = report()
     assert (record.hits, record.misses, record.sets, record.evictions) == (2, 1, 3, 2)

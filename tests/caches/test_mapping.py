@@ -52,7 +52,7 @@ def test_reads_and_writes_are_recorded(previews: Cache, report) -> None:
     record = report()
     assert (record.hits, record.misses, record.sets) == (3, 4, 2)
     assert record.entries == 2
-    assert record.current_memory_usage_mb == 6 / 1024 / 1024
+    assert record.current_memory_usage_mb == 6 / 1_000_000
 
 
 def test_removals_are_evictions_with_a_reason(previews: Cache, report) -> None:
@@ -80,7 +80,7 @@ def test_mapping_that_evicts_by_itself(previews: Cache, report) -> None:
     assert (record.sets, record.entries) == (11, 3)
     assert record.evictions_by_reason == {"size": 7}
     assert record.size_is_estimate
-    assert record.current_memory_usage_mb == 300 / 1024 / 1024
+    assert record.current_memory_usage_mb == 300 / 1_000_000
 
 
 def test_mapping_that_makes_entries(previews: Cache, report) -> None:
@@ -143,7 +143,7 @@ def test_caches_of_one_name_add_up(previews: Cache, report) -> None:
         mapping["a"] = b"1234"
     record = report()
     assert (record.entries, record.size_is_estimate) == (3, True)
-    assert record.current_memory_usage_mb == record.peak_memory_usage_mb == 12 / 1024 / 1024
+    assert record.current_memory_usage_mb == record.peak_memory_usage_mb == 12 / 1_000_000
 
 
 @given(

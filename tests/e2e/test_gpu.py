@@ -14,7 +14,7 @@ from fake_nvml import (
     A10,
     H100,
     LIBRARY_NAME,
-    MEBIBYTE,
+    MEGABYTE,
     MIG_LARGE,
     MIG_SMALL,
     Script,
@@ -182,8 +182,8 @@ def test_two_cards_arrive_at_both_exits(tmp_path: Path, nvml: Path, collector: C
         (H100, "decoder"): 0,
     }
     assert values("hw.gpu.memory.usage") == {
-        (A10,): 6_000 * MEBIBYTE,
-        (H100,): 20_000 * MEBIBYTE,
+        (A10,): 6_000 * MEGABYTE,
+        (H100,): 20_000 * MEGABYTE,
     }
     assert values("hw.errors", "error.type") == {(H100, "corrected"): 17, (H100, "uncorrected"): 1}
     assert values("hw.fan.speed_ratio") == {(A10,): 0.42}
@@ -193,7 +193,7 @@ def test_two_cards_arrive_at_both_exits(tmp_path: Path, nvml: Path, collector: C
         assert samples["hw_power_watts", card] == gpu["power_usage_watts"]
         assert samples["hw_temperature_celsius", card] == gpu["temperature_celsius"]
         assert samples["hw_energy_joules_total", card] == gpu["energy_joules"]
-        assert samples["hw_gpu_memory_usage_bytes", card] / MEBIBYTE == gpu["memory_used_mb"]
+        assert samples["hw_gpu_memory_usage_bytes", card] / MEGABYTE == gpu["memory_used_mb"]
         assert values("hw.power")[card,] == gpu["power_usage_watts"]
     for (card, task), share in utilization.items():
         assert samples["hw_gpu_utilization", card, task] == share
@@ -273,7 +273,7 @@ def test_a_split_card(tmp_path: Path, nvml: Path) -> None:
         wait_until(lambda: encoder.gpus().keys() == {H100, MIG_SMALL, MIG_LARGE}, what="devices")
         samples, gpus = encoder.samples(), encoder.gpus()
         _, text = http_get(encoder.port, "/metrics")
-    assert samples["hw_gpu_memory_usage_bytes", MIG_LARGE] == 12_000 * MEBIBYTE
+    assert samples["hw_gpu_memory_usage_bytes", MIG_LARGE] == 12_000 * MEGABYTE
     assert not [key for key in samples if key[0] == "hw_gpu_utilization"]
     assert gpus[MIG_SMALL]["parent_id"] == H100
     assert gpus[H100]["gpu_utilization_percent"] is None

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from fake_nvml import A10, H100, MEBIBYTE, MIG_LARGE, MIG_SMALL, FakeDriver, mig_card
+from fake_nvml import A10, H100, MEGABYTE, MIG_LARGE, MIG_SMALL, FakeDriver, mig_card
 from otel_studio.clock import ManualClock
 from otel_studio.resources.gpu import GpuMonitor
 from otel_studio.resources.gpu_records import EncodingSession, GpuMetrics
@@ -285,5 +285,5 @@ def test_memory_of_both_kinds_of_process_is_counted_once(
     driver: FakeDriver, monitor: GpuMonitor
 ) -> None:
     """A process that computes and draws is in two lists with the same memory."""
-    driver.change({"0.graphics": 1, "0.graphics.0": f"4711 {2_000 * MEBIBYTE}"})
+    driver.change({"0.graphics": 1, "0.graphics.0": f"4711 {2_000 * MEGABYTE}"})
     assert _read(monitor)[A10].process.memory_mb == 2_000

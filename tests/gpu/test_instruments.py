@@ -18,7 +18,7 @@ from opentelemetry.semconv._incubating.metrics import hw_metrics
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fake_nvml import A10, H100, MEBIBYTE, MIG_SMALL, FakeDriver, mig_card
+from fake_nvml import A10, H100, MEGABYTE, MIG_SMALL, FakeDriver, mig_card
 from otel_studio.clock import ManualClock
 from otel_studio.guard import internal_errors
 from otel_studio.resources.gpu import GpuMonitor
@@ -140,8 +140,8 @@ def test_the_values(exits: _Exits) -> None:
         (H100, "general"): 0.99,
         (H100, "decoder"): 0,
     }
-    assert points("hw.gpu.memory.usage")[A10,] == 6_000 * MEBIBYTE
-    assert points("hw.gpu.memory.limit")[H100,] == 80_000 * MEBIBYTE
+    assert points("hw.gpu.memory.usage")[A10,] == 6_000 * MEGABYTE
+    assert points("hw.gpu.memory.limit")[H100,] == 80_000 * MEGABYTE
     assert points("hw.gpu.memory.utilization") == {(A10,): 0.25, (H100,): 0.25}
     assert points("hw.power") == {(A10,): 148.25, (H100,): 640}
     assert points("hw.energy") == {(A10,): 9_876.543, (H100,): 123_456.789}
@@ -172,7 +172,7 @@ def test_our_own_names(exits: _Exits) -> None:
         (A10, "receive"): 45_000_000,
     }
     own = points("otel_studio.gpu.process.memory.usage")
-    assert own == {(A10,): 2_000 * MEBIBYTE, (H100,): 0}
+    assert own == {(A10,): 2_000 * MEGABYTE, (H100,): 0}
     assert points("otel_studio.gpu.process.utilization", "hw.gpu.task")[A10, "encoder"] == 0.25
     assert points("otel_studio.gpu.encoder.session.active", "studio.gpu.codec") == {
         (A10, "h264"): 1,
@@ -193,7 +193,7 @@ def test_the_prometheus_page(exits: _Exits) -> None:
     }
     assert samples["hw_gpu_utilization", A10, "encoder"] == 0.55
     assert ("hw_gpu_utilization", H100, "encoder") not in samples
-    assert samples["hw_gpu_memory_usage_bytes", A10, ""] == 6_000 * MEBIBYTE
+    assert samples["hw_gpu_memory_usage_bytes", A10, ""] == 6_000 * MEGABYTE
     assert samples["hw_energy_joules_total", H100, ""] == 123_456.789
     assert samples["hw_power_watts", H100, ""] == 640
     assert samples["hw_temperature_celsius", A10, ""] == 61
@@ -213,7 +213,7 @@ def test_mig_devices_name_their_card(
     usage = exits.metrics()["hw.gpu.memory.usage"].data.data_points
     parents = {dict(p.attributes or {}).get("hw.parent") for p in usage}
     assert parents == {None, H100}
-    assert exits.points("hw.gpu.memory.usage")[MIG_SMALL,] == 1_000 * MEBIBYTE
+    assert exits.points("hw.gpu.memory.usage")[MIG_SMALL,] == 1_000 * MEGABYTE
 
 
 def test_a_lost_card_leaves_its_status_alone(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_nvml import A10, MEBIBYTE, MIG_LARGE, FakeDriver, mig_card
+from fake_nvml import A10, MEGABYTE, MIG_LARGE, FakeDriver, mig_card
 from otel_studio.clock import ManualClock
 from otel_studio.resources.gpu import GpuMonitor
 from otel_studio.resources.gpu_process import UNKNOWN_IN_CONTAINER, OwnProcess
@@ -44,7 +44,7 @@ def test_in_a_container_with_the_ids_of_the_host(
     driver: FakeDriver, clock: ManualClock, proc: Path
 ) -> None:
     """Another process of the host that happens to have our number is not taken for us."""
-    driver.change({"0.compute": 2, "0.compute.1": f"88123 {MEBIBYTE}"})
+    driver.change({"0.compute": 2, "0.compute.1": f"88123 {MEGABYTE}"})
     share = _share(clock, OwnProcess(4711, sees_host_ids=False, proc=str(proc)))
     assert share == GpuProcessShare(unknown_because=UNKNOWN_IN_CONTAINER)
 

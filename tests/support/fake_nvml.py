@@ -17,7 +17,7 @@ H100 = "GPU-b2000000-0000-0000-0000-000000000001"
 MIG_SMALL = "MIG-c3000000-0000-0000-0000-000000000001"
 MIG_LARGE = "MIG-c3000000-0000-0000-0000-000000000002"
 
-MEBIBYTE = 1024 * 1024
+MEGABYTE = 1_000_000
 NOT_SUPPORTED = "!3"
 NO_PERMISSION = "!4"
 
@@ -29,7 +29,7 @@ CARD_WITH_ENCODER: Script = {
     "name": "NVIDIA A10",
     "serial": "1320921000001",
     "pci": "0000:3b:00",
-    "memory": f"{24_000 * MEBIBYTE} {500 * MEBIBYTE} {6_000 * MEBIBYTE}",
+    "memory": f"{24_000 * MEGABYTE} {500 * MEGABYTE} {6_000 * MEGABYTE}",
     "utilization": "37 12",
     "encoder_utilization": 55,
     "decoder_utilization": 8,
@@ -45,7 +45,7 @@ CARD_WITH_ENCODER: Script = {
     "session.0": "11 4711 0 1920 1080 60 3900",
     "session.1": "12 4712 1 3840 2160 56 4300",
     "compute": 1,
-    "compute.0": f"4711 {2_000 * MEBIBYTE}",
+    "compute.0": f"4711 {2_000 * MEGABYTE}",
     "graphics": 0,
     "samples": 1,
     "samples.0": "4711 1000 30 25 4",
@@ -60,7 +60,7 @@ CARD_WITHOUT_ENCODER: Script = {
     "uuid": H100,
     "name": "NVIDIA H100 80GB HBM3",
     "pci": "0001:05:00",
-    "memory": f"{80_000 * MEBIBYTE} {600 * MEBIBYTE} {20_000 * MEBIBYTE}",
+    "memory": f"{80_000 * MEGABYTE} {600 * MEGABYTE} {20_000 * MEGABYTE}",
     "utilization": "99 80",
     "encoder_utilization": 0,
     "decoder_utilization": 0,
@@ -107,9 +107,9 @@ def mig_card() -> Script:
         "name": "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
         "gpu_instance": 7,
         "compute_instance": 0,
-        "memory": f"{9_856 * MEBIBYTE} {15 * MEBIBYTE} {1_000 * MEBIBYTE}",
+        "memory": f"{9_856 * MEGABYTE} {15 * MEGABYTE} {1_000 * MEGABYTE}",
         "compute": 1,
-        "compute.0": f"4711 {900 * MEBIBYTE} 7 0",
+        "compute.0": f"4711 {900 * MEGABYTE} 7 0",
         "graphics": 0,
     }
     large: Script = {
@@ -117,7 +117,7 @@ def mig_card() -> Script:
         "name": "NVIDIA H100 80GB HBM3 MIG 3g.40gb",
         "gpu_instance": 2,
         "compute_instance": 0,
-        "memory": f"{40_192 * MEBIBYTE} {37 * MEBIBYTE} {12_000 * MEBIBYTE}",
+        "memory": f"{40_192 * MEGABYTE} {37 * MEGABYTE} {12_000 * MEGABYTE}",
         "compute": 0,
         "graphics": 0,
     }

@@ -246,7 +246,7 @@ def test_memory_through_a_sizer(caches: CacheRegistry) -> None:
     for key in range(5):
         for cache in (measured, sized, counted):
             cache[key] = bytes(100)
-    mb = 1024 * 1024
+    mb = 1_000_000
     assert only(caches, "measured").current_memory_usage_mb == 300 / mb
     assert only(caches, "measured").peak_memory_usage_mb == 300 / mb
     assert only(caches, "sized").current_memory_usage_mb == 5 * sys.getsizeof(bytes(100)) / mb

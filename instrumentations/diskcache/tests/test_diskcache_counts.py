@@ -84,7 +84,7 @@ def test_any_use_equals_both_counts(kind: str, caches: CacheRegistry, tmp_path: 
     assert record.sets == sets
     assert record.evictions_by_reason == {"deleted": deleted, "cleared": cleared}
     assert record.entries == len(cache)
-    assert record.current_memory_usage_mb == cache.volume() / 1024 / 1024
+    assert record.current_memory_usage_mb == cache.volume() / 1_000_000
     assert record.average_response_time_ms is not None
     assert record.average_response_time_ms > 0
     cache.close()
