@@ -66,14 +66,22 @@ _HOMES = {
 }
 
 
+#: What imports OpenTelemetry's SDK.
+_ON_THE_SDK = frozenset({"api", "studio", "testing.isolation"})
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "api":
-        return import_module("otel_studio.api")
-    home = _HOMES.get(name)
+    home = "api" if name == "api" else _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'otel_studio' has no attribute {name!r}")
+    if home in _ON_THE_SDK:
+        from otel_studio.sdk_environment import leave_out_unusable
+
+        leave_out_unusable()
+    if name == "api":
+        return import_module("otel_studio.api")
     value = getattr(import_module(f"otel_studio.{home}"), name)
     globals()[name] = value
     return value
