@@ -27,7 +27,7 @@ class Subject:
         fill: makes this many operation names known, with all that is kept of each.
     """
 
-    calls: Mapping[str, Callable[[], Any]]
+    calls: dict[str, Callable[[], Any]]
     settle: Callable[[], object] = _nothing
     runs: Mapping[str, int] = field(default_factory=dict)
     fill: Callable[[int], object] | None = None

@@ -115,6 +115,7 @@ def time_shape(subject: Subject, shape: str, loops: int) -> float:
 def calibrate(subject: Subject, shape: str, seconds: float) -> int:
     """Return the number of calls that takes at least `seconds`."""
     loops = _THREADS if shape == "threads" else 1
+    time_shape(subject, shape, loops)  # what only the first call costs
     while True:
         taken = time_shape(subject, shape, loops) * loops * subject.runs.get(shape, 1)
         if taken >= seconds:

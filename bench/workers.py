@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -111,3 +112,27 @@ def interleave(
                 answer = worker.ask(shape=shape, loops=loops[key])
                 taken.setdefault(key, []).append(float(answer["seconds"]))
     return taken
+
+
+def paired_ratio(
+    work: tuple[Worker, str], against: tuple[Worker, str], *, values: int, seconds: float
+) -> float:
+    """Return what one subject's shape costs of another's: the median of ratios taken in turns.
+
+    Args:
+        work: a worker and its shape.
+        against: the same.
+        values: to take of each.
+        seconds: the least that one value takes.
+    """
+    loops = [
+        worker.ask(calibrate=shape, seconds=seconds)["loops"] for worker, shape in (work, against)
+    ]
+    ratios = []
+    for _ in range(values):
+        ours, theirs = (
+            worker.ask(shape=shape, loops=count)["seconds"]
+            for (worker, shape), count in zip((work, against), loops, strict=True)
+        )
+        ratios.append(ours / theirs)
+    return float(statistics.median(ratios))
