@@ -303,6 +303,27 @@ def test_uninstrument_restores(executors: Any) -> None:
     assert len(executors.metric("otel_studio.executor.queued")) == 2
 
 
+def test_tasks_are_operations_of_otel_studio(executors: Any) -> None:
+    """In its registry a task is a run of the service `executors`, within the caller's trace."""
+    studio = pytest.importorskip("otel_studio", reason="OTel Studio is not installed")
+    measured.ExecutorsInstrumentor().uninstrument()
+    with studio.isolated() as isolated:
+        measured.ExecutorsInstrumentor().instrument(tracer_provider=isolated.tracer_provider)
+
+        @studio.track("convert", service="previews")
+        def convert() -> None:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(json.dumps, [1]).result()
+                pool.submit(json.loads, "no").exception()
+
+        convert()
+        operations = studio.api.get_service_metrics("executors").operation_metrics
+        runs = studio.api.get_recent_operations()
+    assert (operations["json.dumps"].count, operations["json.dumps"].errors) == (1, 0)
+    assert (operations["json.loads"].count, operations["json.loads"].errors) == (1, 1)
+    assert len({run.trace_id for run in runs}) == 1
+
+
 def test_opentelemetry_instrument_picks_it_up() -> None:
     """The entry point is there, and zero-code instrumentation turns it on."""
     (entry,) = entry_points(group="opentelemetry_instrumentor", name="executors")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import otel_studio_instrumentation_ffmpeg as followed
+import pytest
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
@@ -185,3 +186,23 @@ def test_the_figures_reach_otel_studio(ffmpeg: Any) -> None:
     followed.FFmpegInstrumentor().uninstrument()
     assert process_sources.statistics().completed_encodes is None
     ffmpeg.instrument()
+
+
+def test_jobs_are_operations_of_otel_studio(ffmpeg: Any) -> None:
+    """In its registry the service is `ffmpeg`, with ok, failed and cancelled encodes apart."""
+    studio = pytest.importorskip("otel_studio", reason="OTel Studio is not installed")
+
+    followed.FFmpegInstrumentor().uninstrument()
+    with studio.isolated() as isolated:
+        followed.FFmpegInstrumentor().instrument(
+            tracer_provider=isolated.tracer_provider, meter_provider=isolated.meter_provider
+        )
+        subprocess.run(ffmpeg.encode("a.mp4"), stderr=subprocess.DEVNULL, check=True)
+        subprocess.run([ffmpeg.program, "-v", "error", "-i", "none", "o.mp4"], check=False)
+        slow = ffmpeg.encode("b.mp4", frames=100_000, options=("-v", "error", "-re"))
+        with subprocess.Popen(slow) as child:
+            assert studio.api.get_active_operations_count().by_service == {"ffmpeg": 1}
+            child.terminate()
+        encodes = studio.api.get_service_metrics("ffmpeg").operation_metrics["encode"]
+    assert (encodes.count, encodes.errors, encodes.cancelled, encodes.active) == (3, 1, 1, 0)
+    assert "none: No such file or directory" in (encodes.last_error or "")

@@ -16,9 +16,6 @@ from .version import __version__
 #: The instrumentation scope: the service under which the tasks appear.
 SCOPE = "executors"
 
-#: By this attribute OTel Studio tells a cancelled run from one that went well.
-_OUTCOME = "studio.outcome"
-
 
 def run_in_span(
     tracer: trace.Tracer,
@@ -67,13 +64,21 @@ def _fail(span: Span, error: BaseException) -> None:
         if not span.is_recording():
             return
         if not isinstance(error, Exception):  # cancelled, or the worker is told to end
-            span.set_attribute(_OUTCOME, "cancelled")
+            _mark_cancelled(span)
             return
         span.record_exception(error)
         span.set_attribute("error.type", type_name(error))
         span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
     except Exception as failure:
         report_failure("recording the failure of a task", failure)
+
+
+def _mark_cancelled(span: Span) -> None:
+    """Tell OTel Studio that the run was stopped: neither an error nor one that went well."""
+    span.set_attribute("studio.outcome", "cancelled")
+    take_outcome = getattr(span, "take_outcome", None)
+    if take_outcome is not None:  # spans of its own provider do not read their attributes
+        take_outcome("cancelled")
 
 
 def _exit(span: Span, token: Any) -> None:

@@ -18,9 +18,6 @@ from .version import __version__
 #: The instrumentation scope: the service under which the jobs appear.
 SCOPE = "ffmpeg"
 
-#: By this attribute OTel Studio tells a cancelled run from one that went well.
-_OUTCOME = "studio.outcome"
-
 
 class SpanMaker:
     """Keeps one span per job, child of the operation that started the job.
@@ -51,13 +48,21 @@ class SpanMaker:
             if span.is_recording():
                 span.set_attributes(_attributes(job))
                 if job.state == CANCELLED:
-                    span.set_attribute(_OUTCOME, "cancelled")
+                    _mark_cancelled(span)
                 elif job.state == ERROR:
                     span.set_attribute("error.type", job.error_type or "_OTHER")
                     span.set_status(Status(StatusCode.ERROR, job.error))
             span.end(job.started_wall_ns + job.duration_ns(job.ended_ns or 0))
         except Exception as error:
             report_failure("ending the span of an ffmpeg job", error)
+
+
+def _mark_cancelled(span: trace.Span) -> None:
+    """Tell OTel Studio that the run was stopped: neither an error nor one that went well."""
+    span.set_attribute("studio.outcome", "cancelled")
+    take_outcome = getattr(span, "take_outcome", None)
+    if take_outcome is not None:  # spans of its own provider do not read their attributes
+        take_outcome("cancelled")
 
 
 def _attributes(job: Job) -> dict[str, Any]:
