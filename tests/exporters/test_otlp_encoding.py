@@ -20,17 +20,20 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
+    NonRecordingSpan,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
     TraceFlags,
     TraceState,
+    set_span_in_context,
 )
 
 from otel_studio import guard
 from otel_studio.exporters import _otlp_caches
 from otel_studio.exporters.otlp_encoding import SpanEncoder
+from otel_studio.tracing.provider import StudioTracerProvider
 from otel_studio.tracing.span import StudioSpan
 
 RESOURCE = Resource({"service.name": "media", "process.pid": 7})
@@ -260,6 +263,39 @@ def test_own_spans_read_as_the_reference_encodes_them(spans: list[ReadableSpan])
         own.append(a_studio_span(tracer, span))
     assert decoded(ENCODER.encode(own)) == expected(spans)
     assert expected(own) == expected(spans)
+
+
+class _Kept:
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def consume(self, spans: Sequence[ReadableSpan]) -> None:
+        self.spans.extend(spans)
+
+
+def test_spans_of_the_provider_itself_read_as_the_reference_encodes_them() -> None:
+    """Spans as a service makes them: nested, remote parents, failures, links, explicit times."""
+    provider = StudioTracerProvider(resource=RESOURCE, shutdown_on_exit=False)
+    kept = _Kept()
+    provider.add_span_processor(kept)
+    tracer = provider.get_tracer("cache-service", "1.2")
+    state = TraceState([("vendor", "x")])
+    remote = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    parent = set_span_in_context(NonRecordingSpan(remote))
+    with tracer.start_as_current_span("server", parent, SpanKind.SERVER, {"a": 1}):
+        with tracer.start_as_current_span("inner", links=[Link(remote, {"why": "batch"})]) as inner:
+            inner.add_event("seen", {"n": 1})
+        with (
+            pytest.raises(KeyError),
+            provider.get_tracer("db").start_as_current_span("query", kind=SpanKind.CLIENT),
+        ):
+            raise KeyError("absent")
+    explicit = tracer.start_span("explicit", start_time=OFFSET)
+    explicit.set_status(StatusCode.OK)
+    explicit.end(OFFSET + 77)
+    provider.ended.fold()
+    assert [span.name for span in kept.spans] == ["inner", "query", "server", "explicit"]
+    assert decoded(SpanEncoder().encode(kept.spans)) == expected(kept.spans)
 
 
 def test_an_empty_batch_is_an_empty_request() -> None:
