@@ -26,7 +26,7 @@ from otel_studio.registry.statistics import Bounds
 from otel_studio.registry.ticker import FoldTicker
 from otel_studio.tracing.buffer import EndedSpans, Timebase
 from otel_studio.tracing.provider import StudioTracerProvider
-from otel_studio.tracing.sampling import RecordAll, build_sampler
+from otel_studio.tracing.sampling import RecordAll, RecordingEverything, build_sampler
 from otel_studio.version import __version__
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Studio:
         self.prometheus: PrometheusExporter | None = None
         self._producer: MetricProducer | None = None
         self._span_processor: RegistrySpanProcessor | None = None
+        self._recording: RecordingEverything | None = None
         self._stopped = False
         self._caches: CacheRegistry | None = None
         self._resources: ResourceMonitor | None = None
@@ -120,12 +121,8 @@ class Studio:
             return
         self._span_processor = RegistrySpanProcessor(self.registry, self._ended, self.clock)
         provider.add_span_processor(self._span_processor)
-        # Without this the registry would see only what is sampled: RECORD_ONLY spans are
-        # counted and, as the specification says, not exported.
-        for owner in (provider, *otel_sdk_private.tracers(provider)):
-            sampler = getattr(owner, "sampler", None)
-            if isinstance(sampler, Sampler) and not isinstance(sampler, RecordAll):
-                owner.sampler = RecordAll(sampler)
+        # Without this the registry would see only what is sampled.
+        self._recording = RecordingEverything(provider)
 
     def _build_span_exporters(self) -> None:
         settings = self.settings
@@ -359,6 +356,8 @@ class Studio:
         done = end_within(timeout, tasks, exporters)
         if self._span_processor is not None:
             self._span_processor.shutdown()
+        if self._recording is not None:
+            self._recording.undo()
         if self._producer is not None and not self.owns_meter_provider:
             self._producer.detach()
         if self.prometheus is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import sampling
@@ -51,6 +52,35 @@ class RecordAll(sampling.Sampler):
     def get_description(self) -> str:
         """Return the name of both."""
         return f"RecordAll{{{self.root.get_description()}}}"
+
+
+class RecordingEverything:
+    """Has a provider of the SDK record what its sampler drops, until `undo()`.
+
+    What is recorded and not sampled is not exported, as the specification says.
+
+    Args:
+        provider: the TracerProvider, with the tracers it has made and will make.
+    """
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+        self._ours: list[RecordAll] = []
+        for owner in self._owners():
+            sampler = getattr(owner, "sampler", None)
+            if isinstance(sampler, sampling.Sampler) and not isinstance(sampler, RecordAll):
+                owner.sampler = RecordAll(sampler)
+                self._ours.append(owner.sampler)
+
+    def undo(self) -> None:
+        """Give the provider and its tracers their own samplers back."""
+        for owner in self._owners():
+            for ours in self._ours:
+                if owner.sampler is ours:
+                    owner.sampler = ours.root
+
+    def _owners(self) -> list[Any]:
+        return [self._provider, *otel_sdk_private.tracers(self._provider)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
