@@ -46,6 +46,11 @@ def sent(joined: Joined, memory: InMemoryLogRecordExporter) -> list[Any]:
     return [record.log_record for record in memory.get_finished_logs()]
 
 
+def own_attributes(record: Any) -> dict[str, Any]:
+    """Return a record's attributes without the place in the code, which older handlers add."""
+    return {k: v for k, v in dict(record.attributes).items() if not k.startswith("code.")}
+
+
 def test_a_record_carries_the_ids_of_its_span(
     exporting: Joined, memory: InMemoryLogRecordExporter
 ) -> None:
@@ -56,9 +61,8 @@ def test_a_record_carries_the_ids_of_its_span(
     context = run.span.get_span_context()
     assert (record.trace_id, record.span_id) == (context.trace_id, context.span_id)
     assert record.body == "hello bob"
-    assert record.severity_text == "WARN"
-    attributes = dict(record.attributes)
-    assert attributes == {"studio.service": "a", "studio.operation": "b", "order": 5}
+    assert record.severity_text in ("WARN", "WARNING")
+    assert own_attributes(record) == {"studio.service": "a", "studio.operation": "b", "order": 5}
 
 
 def test_a_record_outside_of_any_run_has_none(
@@ -68,7 +72,7 @@ def test_a_record_outside_of_any_run_has_none(
     log.info("outside")
     (record,) = sent(exporting, memory)
     assert not record.trace_id
-    assert dict(record.attributes) == {}
+    assert own_attributes(record) == {}
 
 
 def test_the_record_of_an_ended_run_has_its_ids(
@@ -148,17 +152,18 @@ def test_the_handler_survives_a_new_configuration(
 
 def test_another_handler_of_its_kind_is_not_doubled(memory: InMemoryLogRecordExporter) -> None:
     """Where OpenTelemetry's handler is on the root logger already, ours stays away."""
-    from opentelemetry.instrumentation.logging.handler import LoggingHandler
     from opentelemetry.sdk._logs import LoggerProvider
 
+    from otel_studio.logs.export import _handler
+
     root = logging.getLogger()
-    theirs = LoggingHandler(logger_provider=LoggerProvider(shutdown_on_exit=False))
+    theirs = _handler(LoggerProvider(shutdown_on_exit=False))
     root.addHandler(theirs)
     try:
         with joined_logs(start=False) as made:
             made.logs.export_to(Resource({}), [memory])
             made.logs.start()
-            assert [h for h in root.handlers if isinstance(h, LoggingHandler)] == [theirs]
+            assert [h for h in root.handlers if type(h) is type(theirs)] == [theirs]
             made.logs.stop()
             made.logs.shutdown_export()
     finally:
@@ -214,7 +219,7 @@ def test_records_and_spans_meet_in_a_real_collector(
 
     records = wait_until(arrived)
     assert {(record.trace_id, record.span_id) for record in records} == {ids}
-    assert {record.severity for record in records} == {"WARN", "ERROR"}
+    assert {record.severity[:4] for record in records} == {"WARN", "ERRO"}
     assert all(r.attributes["studio.operation"] == operation for r in records)
     assert all(r.resource["service.name"] == "shop" for r in records)
     folder: Path = collector.folder
