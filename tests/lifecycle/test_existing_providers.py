@@ -109,8 +109,8 @@ def test_after_shutdown_everything_is_as_it_was_found():
         callback = other.reader._collect
         assert provider.sampler is not sampler
         work()
-        before = other.registry.folded
         other.studio.shutdown()
+        before = other.registry.folded
         assert provider.sampler is sampler
         assert early.sampler is sampler
         assert provider.get_tracer("late").sampler is sampler
