@@ -1,35 +1,96 @@
 """The local registry API: one function per query, each returning plain frozen records.
 
 Durations are float milliseconds, rates 0 to 1, times ISO 8601 in UTC. Every query folds what
-has ended first: its answer is exact at the moment of the call.
+has ended first: its answer is exact at the moment of the call. The records are importable from
+here, too; those of caches, memory and GPUs are loaded when they are first asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_studio.registry import formats, queries
 from otel_studio.registry.queries import ServiceNotFound
 from otel_studio.registry.records import (
     ActiveCount,
     ActiveOperation,
+    ErrorGroupRecord,
     ErrorStatistics,
     LatencyBucket,
+    OperationErrors,
+    OperationMetrics,
     Run,
+    ServiceErrors,
     ServiceSummary,
     SlowOperation,
+    TimeShare,
 )
 from otel_studio.studio import NotConfigured, current
 
 if TYPE_CHECKING:
-    from otel_studio.caches.records import CacheAlert, CachePerformance
-    from otel_studio.resources.gpu_records import GpuMetrics
-    from otel_studio.resources.memory_records import MemoryUsage
+    from otel_studio.caches.records import (
+        CacheAlert,
+        CachePerformance,
+        KeyAccesses,
+        SizePrediction,
+        SlowAccess,
+    )
+    from otel_studio.caches.registry import CacheNotFound
+    from otel_studio.resources.gpu_records import (
+        EncodePerformance,
+        EncodingSession,
+        GpuMetrics,
+        GpuProcessShare,
+    )
+    from otel_studio.resources.memory_records import (
+        AllocationWindow,
+        AllocatorMemory,
+        Fragmentation,
+        GcStats,
+        GenerationStats,
+        MemoryAlert,
+        MemoryUsage,
+        OperationAllocations,
+        PackageMemory,
+        ServiceMemory,
+    )
 
 __all__ = [
+    "ActiveCount",
+    "ActiveOperation",
+    "AllocationWindow",
+    "AllocatorMemory",
+    "CacheAlert",
+    "CacheNotFound",
+    "CachePerformance",
+    "EncodePerformance",
+    "EncodingSession",
+    "ErrorGroupRecord",
+    "ErrorStatistics",
+    "Fragmentation",
+    "GcStats",
+    "GenerationStats",
+    "GpuMetrics",
+    "GpuProcessShare",
+    "KeyAccesses",
+    "LatencyBucket",
+    "MemoryAlert",
+    "MemoryUsage",
     "NotConfigured",
+    "OperationAllocations",
+    "OperationErrors",
+    "OperationMetrics",
+    "PackageMemory",
+    "Run",
+    "ServiceErrors",
+    "ServiceMemory",
     "ServiceNotFound",
+    "ServiceSummary",
+    "SizePrediction",
+    "SlowAccess",
+    "SlowOperation",
+    "TimeShare",
     "export_metrics",
     "export_metrics_prometheus",
     "get_active_operations",
@@ -47,6 +108,20 @@ __all__ = [
     "reset_service_metrics",
     "set_cache_alert_thresholds",
 ]
+
+_HOMES = ("caches.records", "caches.registry", "resources.memory_records", "resources.gpu_records")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from importlib import import_module
+
+        for home in _HOMES:
+            found = getattr(import_module(f"otel_studio.{home}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module 'otel_studio.api' has no attribute {name!r}")
 
 
 def get_all_metrics() -> list[ServiceSummary]:
@@ -75,7 +150,7 @@ def get_service_metrics(service_name: str) -> ServiceSummary | None:
     return found[0] if found else None
 
 
-def export_metrics(format: str = "json") -> str:
+def export_metrics(format: str = "json") -> str:  # noqa: A002  (the name is the contract's)
     """Return all metrics as text.
 
     Args:

@@ -15,9 +15,11 @@ class Clock(Protocol):
 
     def time_ns(self) -> int:
         """Return nanoseconds since the Unix epoch; may jump when the clock is set."""
+        ...
 
     def monotonic_ns(self) -> int:
         """Return nanoseconds since an arbitrary point; never goes back."""
+        ...
 
 
 class SystemClock:

@@ -56,11 +56,20 @@ def safe_text(value: object, limit: int = _MAX_MESSAGE_CHARACTERS) -> str:
 
 
 def is_library_file(filename: str) -> bool:
-    """Tell whether a source file belongs to Python, an installed package or this SDK."""
+    """Tell whether a source file belongs to Python, an installed package or this SDK.
+
+    A relative path is what compiled extensions name as their source (`pandas/_libs/lib.pyx`):
+    Python's own loaders give absolute ones. `<stdin>` and the like are the user's.
+
+    Args:
+        filename: the `co_filename` of a code object.
+    """
+    if filename.startswith("<"):
+        return filename.startswith("<frozen")
     return (
         filename.startswith(_LIBRARY_FOLDERS)
         or is_own_file(filename)
-        or filename.startswith("<frozen")
+        or not os.path.isabs(filename)
     )
 
 
@@ -163,7 +172,10 @@ def _code_places(tb: TracebackType | None) -> tuple[tuple[tuple[CodeType, int], 
 
 
 def _place(code: CodeType) -> str:
-    return f"{_short_path(code.co_filename)} in {code.co_qualname}"
+    name = code.co_qualname
+    if name == "<module>":  # what compiled extensions say of every function of theirs
+        name = code.co_name
+    return f"{_short_path(code.co_filename)} in {name}"
 
 
 def _short_path(filename: str) -> str:

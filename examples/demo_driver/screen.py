@@ -15,7 +15,7 @@ from rich.text import Text
 
 from examples.demo_driver.waiting import stopped_within
 from otel_studio import api
-from otel_studio.registry.records import ServiceSummary
+from otel_studio.api import ServiceSummary
 
 #: Seconds between two tables where they cannot be redrawn in place.
 PLAIN_INTERVAL = 5.0

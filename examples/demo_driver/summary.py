@@ -9,7 +9,7 @@ from rich.text import Text
 
 from examples.demo_driver.screen import milliseconds, operations_table, short_name
 from otel_studio import api
-from otel_studio.resources.memory_records import MemoryUsage
+from otel_studio.api import MemoryUsage
 
 SLOWEST = 5
 SHARES_OF_A_RUN = 4

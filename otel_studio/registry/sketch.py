@@ -18,13 +18,14 @@ class Sketch:
 
     Integer arithmetic only, after the bucket layout of HdrHistogram (Gil Tene): values
     below 128 are exact, larger ones have a relative error of at most 0.8%. Two sketches
-    merge without loss. A sketch of durations between 1 µs and 1 h has at most 2,048 buckets.
+    merge without loss. A quantile is the middle of its bucket. A sketch of durations between
+    1 µs and 1 h has at most 2,048 buckets.
 
     Example:
         >>> sketch = Sketch()
         >>> sketch.add_many(range(1, 1001))
         >>> sketch.quantile(0.5)
-        500.0
+        501.5
     """
 
     __slots__ = ("counts",)

@@ -8,7 +8,7 @@ from typing import Any, assert_type
 
 import otel_studio
 from otel_studio import api
-from otel_studio.registry.records import (
+from otel_studio.api import (
     ActiveCount,
     ActiveOperation,
     ErrorStatistics,
