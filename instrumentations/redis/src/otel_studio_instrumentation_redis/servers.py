@@ -1,0 +1,233 @@
+"""The Redis servers that the program talks to: a recorder each, and what their `INFO` says."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import redis
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from otel_studio.caches import Cache, CacheReading
+from otel_studio.guard import report_internal_error
+
+SERVICE = "redis"
+
+#: Seconds for a server to answer when it is asked for its figures.
+_TIMEOUT = 2.0
+
+#: What a connection of our own takes over from the program's.
+_TAKEN_OVER = ("host", "port", "path", "username", "password", "credential_provider")
+
+
+class Caches(Protocol):
+    """What recorders come from: `otel_studio` itself, or a `CacheRegistry`."""
+
+    def cache(self, name: str, service: str = ...) -> Any:
+        """Return the cache of a name."""
+
+
+class Servers:
+    """Finds the recorder of a client: all clients of one server, or cluster, share it.
+
+    Args:
+        source: where recorders come from.
+    """
+
+    def __init__(self, source: Caches) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._recorders: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()
+        self._watches: dict[str, Watch] = {}
+        self._on = True
+
+    def stop(self) -> None:
+        """Ask the servers no more, and close what they were asked over."""
+        self._on = False
+        with self._lock:
+            for watch in self._watches.values():
+                watch.close_if_idle()
+
+    def recorder(self, client: Any) -> Cache | None:
+        """Return a client's recorder; `None` where none could be made.
+
+        Args:
+            client: a client or pipeline, of a server or a cluster, sync or asyncio.
+        """
+        try:
+            owner = _owner(client)
+            return self._recorders.get(owner) or self._begin(owner)
+        except Exception as error:
+            report_internal_error("following a Redis client", error)
+            return None
+
+    def _begin(self, owner: Any) -> Cache:
+        name = _name(owner)
+        with self._lock:
+            recorder: Cache = self._source.cache(name, service=SERVICE)
+            watch = self._watches.get(name)
+            if watch is None or not watch.add(owner):
+                watch = self._watches[name] = Watch(owner, lambda: self._on)
+                recorder.attach(watch.read, remote=True, from_now=True)
+            self._recorders[owner] = recorder
+            return recorder
+
+
+class Watch:
+    """Asks one server, or the primaries of a cluster, over a connection of its own.
+
+    Args:
+        owner: what holds the connections of a client of the program.
+        is_on: whether to go on.
+    """
+
+    def __init__(self, owner: Any, is_on: Callable[[], bool]) -> None:
+        self._owners: weakref.WeakSet[Any] = weakref.WeakSet([owner])
+        self._is_on = is_on
+        self._asking = threading.Lock()
+        self._connections: dict[str, redis.Redis] = {}
+        self._gone = False
+
+    def add(self, owner: Any) -> bool:
+        """Take in a further client of the same server; `False` when this has ended.
+
+        Args:
+            owner: what holds its connections.
+        """
+        self._owners.add(owner)
+        return not self._gone
+
+    def read(self) -> CacheReading | None:
+        """Return the server's figures; none while it does not answer, `None` for good."""
+        with self._asking:
+            owner = next(iter(self._owners), None)
+            try:
+                if owner is not None and self._is_on():
+                    with suppress_instrumentation():
+                        addresses = _addresses(owner)
+                        self._close(addresses)
+                        return _reading([self._info(*item) for item in addresses.items()])
+            except (redis.RedisError, OSError):
+                return CacheReading()
+            self._gone = True
+            self._close(())
+            return None
+
+    def close_if_idle(self) -> None:
+        """Close the connections, unless a question is under way: the next one closes them."""
+        if self._asking.acquire(blocking=False):
+            try:
+                self._close(())
+            finally:
+                self._asking.release()
+
+    def _info(self, address: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        connection = self._connections.get(address)
+        if connection is None:
+            pool = redis.ConnectionPool(max_connections=1, **arguments)
+            connection = self._connections[address] = redis.Redis(connection_pool=pool)
+        found: Mapping[str, Any] = connection.info()
+        return found
+
+    def _close(self, but: Iterable[str]) -> None:
+        for address in set(self._connections) - set(but):
+            self._connections.pop(address).connection_pool.disconnect()
+
+
+def _owner(client: Any) -> Any:
+    """Return what stands for a client for as long as it lives, shared by its pipelines."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        return pool
+    # asyncio's cluster pipeline knows its client; the sync one shares the nodes' manager.
+    cluster = getattr(client, "cluster_client", None) or getattr(client, "_client", None)
+    if cluster is not None:
+        return cluster
+    manager = client.nodes_manager
+    return manager if hasattr(manager, "__weakref__") else client
+
+
+def _manager(owner: Any) -> Any:
+    """Return the manager of a cluster's nodes; `None` for a single server."""
+    if hasattr(owner, "connection_class"):
+        return None
+    return getattr(owner, "nodes_manager", owner)
+
+
+def _name(owner: Any) -> str:
+    manager = _manager(owner)
+    if manager is not None:
+        nodes = manager.startup_nodes
+        return str(min(nodes)) if nodes else SERVICE
+    arguments = owner.connection_kwargs
+    master = getattr(owner, "service_name", None)  # found by Sentinel
+    if master is not None:
+        return str(master)
+    if "path" in arguments:
+        return str(arguments["path"])
+    return f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
+
+
+def _addresses(owner: Any) -> dict[str, dict[str, Any]]:
+    """Return how to connect to each server: by address, the arguments of a sync connection."""
+    manager = _manager(owner)
+    if manager is None:
+        if getattr(owner, "service_name", None) is not None:
+            return {}  # only Sentinel knows where the master is by now
+        arguments = _connection(owner.connection_class, owner.connection_kwargs)
+        return {_name(owner): arguments}
+    shared = manager.connection_kwargs
+    kind = shared.get("connection_class") or (
+        redis.SSLConnection if shared.get("ssl") else redis.Connection
+    )
+    return {
+        str(node.name): {**_connection(kind, shared), "host": node.host, "port": node.port}
+        for node in manager.get_nodes_by_server_type("primary")
+    }
+
+
+def _connection(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    taken = {name: arguments[name] for name in _TAKEN_OVER if arguments.get(name) is not None}
+    sync: type = redis.Connection
+    if "SSL" in kind.__name__:
+        sync = redis.SSLConnection
+        taken.update((k, v) for k, v in arguments.items() if k.startswith("ssl_"))
+    elif "path" in taken:
+        sync = redis.UnixDomainSocketConnection
+    return {
+        **taken,
+        "connection_class": sync,
+        "socket_timeout": _TIMEOUT,
+        "decode_responses": True,
+    }
+
+
+def _reading(infos: list[Mapping[str, Any]]) -> CacheReading:
+    """Return the figures of all servers: sums, and the highest fragmentation."""
+    if not infos:
+        return CacheReading()
+    keys = [
+        database["keys"]
+        for info in infos
+        for name, database in info.items()
+        if name.startswith("db") and isinstance(database, dict) and "keys" in database
+    ]
+    evictions = {
+        reason: total
+        for reason, field in (("size", "evicted_keys"), ("expired", "expired_keys"))
+        if (total := _total(infos, field)) is not None
+    }
+    fragmentations = [float(i["mem_fragmentation_ratio"]) for i in infos if "used_memory" in i]
+    return CacheReading(
+        entries=sum(keys),
+        memory_bytes=_total(infos, "used_memory"),
+        fragmentation=max(fragmentations, default=None),
+        evictions=evictions,
+    )
+
+
+def _total(infos: list[Mapping[str, Any]], field: str) -> int | None:
+    values = [int(info[field]) for info in infos if field in info]
+    return sum(values) if values else None
