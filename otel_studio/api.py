@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         SlowAccess,
     )
     from otel_studio.caches.registry import CacheNotFound
+    from otel_studio.logs.level_counts import LogCount
     from otel_studio.resources.gpu_records import (
         EncodePerformance,
         EncodingSession,
@@ -101,6 +102,7 @@ __all__ = [
     "get_error_statistics",
     "get_gpu_utilization_metrics",
     "get_latency_buckets",
+    "get_log_counts",
     "get_memory_usage_metrics",
     "get_recent_operations",
     "get_service_metrics",
@@ -293,3 +295,11 @@ def get_gpu_utilization_metrics() -> list[GpuMetrics]:
 def get_memory_usage_metrics() -> MemoryUsage:
     """Return the memory of the process, and by service where `track_memory` was asked for."""
     return current().resources.memory_usage_metrics()
+
+
+def get_log_counts() -> list[LogCount]:
+    """Return how many log records of each level were made in each operation.
+
+    An empty list where logs are not joined (setting `logging`).
+    """
+    return current().log_counts()

@@ -7,6 +7,7 @@ provider rests on the SDK's own classes and also calls `TracerProvider._apply_tr
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -106,6 +107,40 @@ def counter_temporality(reader: Any) -> Any:
         if issubclass(kind, Counter):
             return temporality
     return AggregationTemporality.CUMULATIVE
+
+
+def start_measuring_anew(meter_provider: Any, resource: Any) -> None:
+    """Have a meter provider's instruments start from zero in a forked child.
+
+    The child inherits what the parent has counted, and locks that a thread of the parent held.
+
+    Private: `MeterProvider._measurement_consumer` with `._lock` and `._reader_storages`,
+    `MeterProvider._sdk_config.resource`, `MetricReaderStorage.__init__`.
+
+    Args:
+        meter_provider: of the SDK.
+        resource: the child's own.
+    """
+    config = meter_provider._sdk_config
+    config.resource = resource
+    consumer = meter_provider._measurement_consumer
+    consumer._lock = threading.Lock()
+    consumer._reader_storages = {
+        reader: type(storage)(
+            config, reader._instrument_class_temporality, reader._instrument_class_aggregation
+        )
+        for reader, storage in consumer._reader_storages.items()
+    }
+
+
+def give_reader_exporter(reader: Any, exporter: Any) -> None:
+    """Have a periodic reader send through another exporter, in a forked child.
+
+    Private: `PeriodicExportingMetricReader._exporter`, `._export_lock`, which a thread of the
+    parent may have held.
+    """
+    reader._export_lock = threading.Lock()
+    reader._exporter = exporter
 
 
 def tracers(provider: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
-from otel_studio import guard, operations, otel_private, otel_sdk_private, ports, wrapping
+from otel_studio import (
+    guard,
+    operations,
+    otel_private,
+    otel_sdk_private,
+    ports,
+    services,
+    wrapping,
+)
 from otel_studio.caches import handle as cache_handles
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.config import Settings, SettingsKeywords, load_settings
@@ -32,6 +41,8 @@ from otel_studio.version import __version__
 if TYPE_CHECKING:
     from otel_studio.caches.registry import CacheRegistry
     from otel_studio.exporters.prometheus import PrometheusExporter
+    from otel_studio.logs.level_counts import LogCount
+    from otel_studio.logs.room import StudioLogs
     from otel_studio.metrics.producer import MetricProducer
     from otel_studio.resources.gpu import GpuMonitor
     from otel_studio.resources.monitor import ResourceMonitor
@@ -69,19 +80,27 @@ class Studio:
         self.resource = _resource(settings)
         self.export_queues: list[ExportQueue] = []
         self._metric_exporters: list[Any] = []
+        #: Export queues and periodic readers, with the names that their exporters were made by.
+        self._renewals: list[tuple[Any, str]] = []
+        #: Exporters of the parent process: letting them go could close what is still in use there.
+        self._inherited: list[Any] = []
         self.prometheus: PrometheusExporter | None = None
         self._producer: MetricProducer | None = None
         self._span_processor: RegistrySpanProcessor | None = None
         self._recording: RecordingEverything | None = None
         self._stopped = False
+        self._instance = ""
+        self._instance_process = 0
         self._caches: CacheRegistry | None = None
         self._resources: ResourceMonitor | None = None
         self._gpu: GpuMonitor | None = None
+        self._logs: StudioLogs | None = None
         self._build_tracing(id_generator, attach)
         self.registry = Registry(self._ended, self.clock, _limits(settings))
         self._connect_registry()
         self._build_span_exporters()
         self._build_metrics(attach, metric_readers)
+        self._build_logs()
         self._ticker = FoldTicker(self._ended, settings.fold_interval)
         _live.add(self)
 
@@ -131,7 +150,7 @@ class Studio:
         for name in settings.traces_exporter:
             exporter = _made("traces exporter", name, lambda n=name: self._span_exporter(n))
             if exporter is not None:
-                self.add_span_exporter(exporter)
+                self._renewals.append((self.add_span_exporter(exporter), name))
 
     def _span_exporter(self, name: str) -> Any:
         if name == "otlp":
@@ -207,6 +226,53 @@ class Studio:
             lambda: self_report.total(queue.dropped for queue in self.export_queues),
         )
 
+    def _build_logs(self) -> None:
+        from otel_studio.logs.span_redaction import SpanRedactor
+        from otel_studio.redaction import Redactor
+
+        settings = self.settings
+        redactor = Redactor(settings.redact_keys, settings.redact_patterns)
+        if (settings.logging or settings.logs_exporter) and not settings.sdk_disabled:
+            from otel_studio.logs.room import StudioLogs
+
+            foreign = self._span_processor
+            logs = self._logs = StudioLogs(
+                settings,
+                self.clock,
+                self._ended,
+                redactor,
+                self.tracer_provider,
+                None if foreign is None else foreign.find,
+            )
+            exporters = [
+                exporter
+                for name in settings.logs_exporter
+                if (exporter := _made("logs exporter", name, lambda n=name: self._log_exporter(n)))
+            ]
+            if exporters:
+                logs.export_to(self.resource, exporters)
+            logs.register_instruments(self.meter)
+        if redactor.is_idle:
+            return
+        # First among the consumers: registry, logs and queues see only what it leaves.
+        span_redactor = SpanRedactor(redactor)
+        self._ended.consumers = (span_redactor, *self._ended.consumers)
+        if self.owns_tracer_provider:
+            self.tracer_provider.redact = span_redactor.redact
+
+    def _log_exporter(self, name: str) -> Any:
+        if name == "otlp":
+            from otel_studio.exporters.otlp import build_log_exporter
+
+            return build_log_exporter(self.settings.otlp_logs_protocol)
+        if name == "console":
+            from opentelemetry.sdk._logs import export
+
+            # Older SDKs have it under its former name.
+            names = ("ConsoleLogRecordExporter", "ConsoleLogExporter")
+            return next(getattr(export, name) for name in names if hasattr(export, name))()
+        return _entry_point("opentelemetry_logs_exporter", name)()
+
     def _new_prometheus(self) -> PrometheusExporter:
         from otel_studio.exporters.prometheus import PrometheusExporter
         from otel_studio.exporters.prometheus_text import RegistryText
@@ -223,20 +289,24 @@ class Studio:
             self.prometheus = self._new_prometheus()
             self.prometheus.serve(settings.prometheus_host, settings.prometheus_port)
             return self.prometheus.reader
+        exporter = self._metric_exporter(name)
+        self._metric_exporters.append(exporter)
+        reader = PeriodicExportingMetricReader(
+            exporter, export_interval_millis=settings.metric_export_interval * 1000
+        )
+        self._renewals.append((reader, name))
+        return reader
+
+    def _metric_exporter(self, name: str) -> Any:
         if name == "otlp":
             from otel_studio.exporters.otlp import build_metric_exporter
 
-            exporter: Any = build_metric_exporter(settings.otlp_metrics_protocol)
-        elif name == "console":
+            return build_metric_exporter(self.settings.otlp_metrics_protocol)
+        if name == "console":
             from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 
-            exporter = ConsoleMetricExporter()
-        else:
-            exporter = _entry_point("opentelemetry_metrics_exporter", name)()
-        self._metric_exporters.append(exporter)
-        return PeriodicExportingMetricReader(
-            exporter, export_interval_millis=settings.metric_export_interval * 1000
-        )
+            return ConsoleMetricExporter()
+        return _entry_point("opentelemetry_metrics_exporter", name)()
 
     # Rooms that are built when they are first used
 
@@ -277,6 +347,10 @@ class Studio:
             self._gpu.register_instruments(self.meter)
         return self._gpu
 
+    def log_counts(self) -> list[LogCount]:
+        """Return how many log records of each level were made in each operation."""
+        return [] if self._logs is None else self._logs.counts()
+
     # Use
 
     def prometheus_text(self) -> str:
@@ -295,6 +369,8 @@ class Studio:
         self._ticker.start()
         if self._caches is not None:
             self._caches.start()
+        if self._logs is not None:
+            self._logs.start()
         if self.settings.resources:
             self.resources.start()
         if self.settings.gpu:
@@ -314,9 +390,12 @@ class Studio:
         self._ended.fold()
         deadline = time.monotonic() + timeout
         done = True
-        tasks = {}
+        tasks: dict[str, Any] = {}
         if self.owns_meter_provider:
             tasks["metrics"] = lambda: self.meter_provider.force_flush(timeout * 1000)
+        if self._logs is not None:
+            logs = self._logs
+            tasks["logs"] = lambda: logs.flush(timeout)
         done = end_within(timeout, tasks, []) if tasks else True
         for queue in self.export_queues:
             left = max(deadline - time.monotonic(), 0)
@@ -337,23 +416,26 @@ class Studio:
             return True
         self._stopped = True
         _live.discard(self)
-        timeout = self.settings.shutdown_timeout if timeout is None else timeout
+        limit = self.settings.shutdown_timeout if timeout is None else timeout
         from otel_studio.exporters.shutdown import end_within
 
         self._ticker.stop()
-        for room in (self._caches, self._resources, self._gpu):
+        for room in (self._logs, self._caches, self._resources, self._gpu):
             if room is not None:
-                room.stop(min(timeout / 5, 1.0))
+                room.stop(min(limit / 5, 1.0))
         self._ended.fold()
         tasks: dict[str, Any] = {
-            f"export queue {number}": lambda q=queue: q.shutdown(timeout)
+            f"export queue {number}": lambda q=queue: q.shutdown(limit)
             for number, queue in enumerate(self.export_queues)
         }
         exporters = [queue.exporter for queue in self.export_queues]
         if self.owns_meter_provider:
-            tasks["metrics"] = lambda: self.meter_provider.shutdown(timeout * 1000)
+            tasks["metrics"] = lambda: self.meter_provider.shutdown(limit * 1000)
             exporters += self._metric_exporters
-        done = end_within(timeout, tasks, exporters)
+        if self._logs is not None:
+            tasks["logs"] = self._logs.shutdown_export
+            exporters += self._logs.exporters
+        done = end_within(limit, tasks, exporters)
         if self._span_processor is not None:
             self._span_processor.shutdown()
         if self._recording is not None:
@@ -384,28 +466,54 @@ class Studio:
         """Start from zero, with live threads and an identity of the child's own."""
         if self._producer is not None:
             self._producer.release()
-        instance = self.settings.resource_attributes.get("service.instance.id")
         if self.owns_tracer_provider:
             self.tracer_provider.forget_after_fork()
-            if instance is not None:
-                # The SDK gives the child an id of its own, over one that the user chose.
-                self.tracer_provider._update_resource(Resource({"service.instance.id": instance}))
+            self.tracer_provider._update_resource(self._own_instance())
             self.resource = self.tracer_provider.resource
         else:
             self._ended.forget_after_fork()
             if self._span_processor is not None:
                 self._span_processor.forget_after_fork()
         self.registry.forget_after_fork()
+        if self.owns_meter_provider:
+            self.resource = self.resource.merge(self._own_instance())
+            otel_sdk_private.start_measuring_anew(self.meter_provider, self.resource)
         for queue in self.export_queues:
             queue.forget_after_fork()
+        self._renew_exporters()
         if self.prometheus is not None:
             self.prometheus.forget_after_fork()
         if self._producer is not None:
             self._producer.renew_after_fork()
-        for room in (self._caches, self._resources, self._gpu):
+        for room in (self._logs, self._caches, self._resources, self._gpu):
             if room is not None:
                 room.restart_after_fork()
         self._ticker.restart_after_fork()
+
+    def _own_instance(self) -> Resource:
+        """Return the identity of this process: the one that the user chose, or one of its own."""
+        key = "service.instance.id"
+        chosen = self.settings.resource_attributes.get(key)
+        if chosen is None and self._instance_process != os.getpid():
+            self._instance_process, self._instance = os.getpid(), str(uuid.uuid4())
+        return Resource({key: chosen if chosen is not None else self._instance})
+
+    def _renew_exporters(self) -> None:
+        """Make exporters anew in a forked child: their connections are the parent's too."""
+        self._inherited += [queue.exporter for queue in self.export_queues]
+        self._inherited += self._metric_exporters
+        self._metric_exporters = []
+        for user, name in self._renewals:
+            if user in self.export_queues:
+                user.exporter = (
+                    _made("traces exporter", name, lambda n=name: self._span_exporter(n))
+                    or user.exporter
+                )
+                continue
+            exporter = _made("metrics exporter", name, lambda n=name: self._metric_exporter(n))
+            if exporter is not None:
+                self._metric_exporters.append(exporter)
+                otel_sdk_private.give_reader_exporter(user, exporter)
 
 
 def _resource(settings: Settings) -> Resource:
@@ -578,7 +686,8 @@ def current() -> Studio:
     studio = _override[-1] if _override else _default
     if studio is None:
         raise NotConfigured(
-            "OTel Studio is not running: call otel_studio.configure() once at the start of the program"
+            "OTel Studio is not running: "
+            "call otel_studio.configure() once at the start of the program"
         )
     return studio
 
@@ -620,8 +729,16 @@ def _register_at_exit_and_fork() -> None:
         os.register_at_fork(
             before=lambda: _each("before_fork"),
             after_in_parent=lambda: _each("after_fork_in_parent"),
-            after_in_child=lambda: _each("after_fork_in_child"),
+            after_in_child=_begin_child,
         )
+
+
+def _begin_child() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread of the parent may have held it
+    ports.renew_lock()
+    services.renew_lock()
+    _each("after_fork_in_child")
 
 
 def _each(method: str) -> None:

@@ -17,6 +17,8 @@ from otel_studio.tracing.span import (
     OUTCOME_ABANDONED,
     OUTCOME_CANCELLED,
     OUTCOME_UNSET,
+    span_name,
+    unix_time,
 )
 
 #: Running spans remembered; past it, further ones are counted only when they end.
@@ -66,7 +68,7 @@ class ForeignRun:
         context = span.get_span_context()
         scope = span.instrumentation_scope
         self._tracer = _Scope(scope.name if scope is not None else "")
-        self._name: str = span.name
+        self._name = span_name(span.name)
         self._trace_id: int = context.trace_id
         self._span_id: int = context.span_id
         self._flags = int(context.trace_flags)
@@ -84,7 +86,7 @@ class ForeignRun:
         self._events: Any = ()
         self._status_code: Any = None
         self._status_description: str | None = None
-        self.start_time: int = span.start_time
+        self.start_time = unix_time(span.start_time)
         self.end_time: int | None = None
 
     def take_end(self, span: ReadableSpan, now: int, wall: int) -> None:
@@ -93,24 +95,24 @@ class ForeignRun:
         The duration is that of the monotonic clock, unless the span was given times of its
         own: then it is the difference of these, and never negative.
         """
-        self._name = span.name
+        self._name = span_name(span.name)
         self._attributes = dict(span.attributes or {})
         self._events = span.events
         self._status_code = span.status.status_code
         self._status_description = span.status.description
         self._outcome = _OUTCOMES.get(str(self._attributes.get(OUTCOME_ATTRIBUTE)), OUTCOME_UNSET)
-        self.end_time = span.end_time
+        self.end_time = unix_time(span.end_time)
         self._task = None
         measured = now - self._start
-        if RECORDED_ATTRIBUTE in self._attributes or self._has_own_times(span, wall):
-            measured = max((span.end_time or 0) - (span.start_time or 0), 0)
+        if RECORDED_ATTRIBUTE in self._attributes or self._has_own_times(wall):
+            measured = max(self.end_time - self.start_time, 0)
         self._end = self._start + measured
 
-    def _has_own_times(self, span: ReadableSpan, wall: int) -> bool:
+    def _has_own_times(self, wall: int) -> bool:
         """Tell whether the caller gave start or end: they are not what the wall clock said."""
         return (
             abs(self.start_time - self._wall) > _CLOCK_READ_NS
-            or abs((span.end_time or 0) - wall) > _CLOCK_READ_NS
+            or abs((self.end_time or 0) - wall) > _CLOCK_READ_NS
         )
 
 
@@ -136,6 +138,11 @@ class RegistrySpanProcessor(SpanProcessor):
     def active(self) -> list[ForeignRun]:
         """Return the runs that are going on."""
         return list(self._running.values()) if self.attached else []
+
+    def find(self, span: Any) -> Any | None:
+        """Return the run of a span that is going on, `None` for any other."""
+        context = span.get_span_context()
+        return self._running.get((context.trace_id, context.span_id))
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         """Note that a span began."""
@@ -164,7 +171,7 @@ class RegistrySpanProcessor(SpanProcessor):
             run = self._running.pop((context.trace_id, context.span_id), None)
             now, wall = self._now(), self._wall()
             if run is None:
-                stated = max((span.end_time or 0) - (span.start_time or 0), 0)
+                stated = max(unix_time(span.end_time) - unix_time(span.start_time), 0)
                 run = ForeignRun(span, now - stated, wall - stated, None)
             run.take_end(span, now, wall)
             self._ended.append(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -29,15 +29,28 @@ class Timebase:
         self._clock = clock
         self.offset = clock.time_ns() - clock.monotonic_ns()
 
-    def refresh(self) -> None:
-        """Follow the wall clock when it was set, or has drifted by more than 1 ms."""
+    def stepped(self) -> bool:
+        """Tell whether the wall clock was set, or has drifted by more than 1 ms."""
         offset = self._clock.time_ns() - self._clock.monotonic_ns()
-        if abs(offset - self.offset) > _STEP_NS:
-            self.offset = offset
+        return abs(offset - self.offset) > _STEP_NS
+
+    def refresh(self) -> None:
+        """Follow the wall clock where it has stepped."""
+        if self.stepped():
+            self.offset = self._clock.time_ns() - self._clock.monotonic_ns()
+
+
+def keep_start_times(spans: Iterable[Any]) -> None:
+    """Have spans keep the times they tell now, whatever the wall clock does later."""
+    for span in spans:
+        getattr(span, "start_time", None)  # computed when it is first read, then kept
 
 
 class BatchConsumer(Protocol):
-    """Receives ended spans in batches, in the order of their ends, one call at a time."""
+    """Receives ended spans in batches, in the order of their ends, one call at a time.
+
+    One that holds on to spans offers `keep_times()`, which calls `keep_start_times` on them.
+    """
 
     def consume(self, spans: Sequence[Any]) -> None:
         """Take the next batch; must not keep the list."""
@@ -58,8 +71,10 @@ class EndedSpans:
         self.spans: deque[Any] = deque()
         self.append: Callable[[Any], None] = self.spans.append
         self.consumers: tuple[BatchConsumer, ...] = ()
-        self._lock = threading.Lock()
-        self._folding_thread: int | None = None
+        # Re-entrant: a signal handler or a finalizer may fold wherever the thread stands.
+        self._lock = threading.RLock()
+        #: Whether the thread that holds the lock is handing over, or reading what was folded.
+        self._busy = False
 
     def add_consumer(self, consumer: BatchConsumer) -> None:
         """Hand every later batch to `consumer` too."""
@@ -76,16 +91,20 @@ class EndedSpans:
         unless the backlog has grown far past the limit.
         """
         if self._lock.acquire(blocking=False):
-            self._fold_locked()
+            try:
+                self._fold_locked()
+            finally:
+                self._lock.release()
         elif len(self.spans) > self.limit * _OVERFLOW_FACTOR:
             self.fold()
 
     def fold(self) -> None:
-        """Hand every span that has ended so far to the consumers; returns when they have it."""
-        if self._folding_thread == threading.get_ident():
-            return  # a span ended inside the fold (a finalizer): the outer call takes it
-        self._lock.acquire()
-        self._fold_locked()
+        """Hand every span that has ended so far to the consumers; returns when they have it.
+
+        Inside a fold on the same thread (a finalizer ends a span) the outer call takes it.
+        """
+        with self._lock:
+            self._fold_locked()
 
     @contextmanager
     def folded(self) -> Iterator[None]:
@@ -93,27 +112,29 @@ class EndedSpans:
 
         A span that ends inside the block on the same thread (a finalizer) only waits its turn.
         """
-        if self._folding_thread == threading.get_ident():
-            yield
-            return
         with self._lock:
-            self._folding_thread = threading.get_ident()
+            if self._busy:
+                yield
+                return
+            self._busy = True
             try:
                 self._hand_over()
                 yield
             finally:
-                self._folding_thread = None
+                self._busy = False
 
     def _fold_locked(self) -> None:
-        self._folding_thread = threading.get_ident()
+        if self._busy:
+            return
+        self._busy = True
         try:
             self._hand_over()
         finally:
-            self._folding_thread = None
-            self._lock.release()
+            self._busy = False
 
     def _hand_over(self) -> None:
-        self.timebase.refresh()
+        if self.timebase.stepped():
+            self._follow_wall_clock()
         take = self.spans.popleft
         batch = [take() for _ in range(len(self.spans))]
         if not batch:
@@ -124,8 +145,17 @@ class EndedSpans:
             except Exception as error:
                 report_internal_error(f"folding spans into {type(consumer).__name__}", error)
 
+    def _follow_wall_clock(self) -> None:
+        """Follow a clock that was set; what began before it was keeps the times it had."""
+        for consumer in self.consumers:
+            keep_times = getattr(consumer, "keep_times", None)
+            if keep_times is not None:
+                keep_times()
+        keep_start_times(list(self.spans))
+        self.timebase.refresh()
+
     def forget_after_fork(self) -> None:
         """Start from empty in a forked child; a lock held by a lost thread is replaced."""
-        self._lock = threading.Lock()
-        self._folding_thread = None
+        self._lock = threading.RLock()
+        self._busy = False
         self.spans.clear()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import random
+import threading
 from _thread import get_ident
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
@@ -29,11 +30,11 @@ from otel_studio.clock import Clock, SystemClock
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
 from otel_studio.tracing.active import AbandonedSpan, ActiveReference, refer, running_task
-from otel_studio.tracing.buffer import EndedSpans, Timebase
+from otel_studio.tracing.buffer import BatchConsumer, EndedSpans, Timebase
 from otel_studio.tracing.current import CurrentSpan
 from otel_studio.tracing.port import FastPort
 from otel_studio.tracing.sampling import RATIO_MASK, plan
-from otel_studio.tracing.span import StudioSpan
+from otel_studio.tracing.span import StudioSpan, span_name, unix_time
 
 _get_context, _, _ = context_functions()
 
@@ -90,6 +91,8 @@ class StudioTracerProvider(TracerProvider):
         self.active: set[StudioSpan] = set()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
         self.active_references: set[ActiveReference] = set()
+        #: Takes secrets out of an ended span before processors that are called at once see it.
+        self.redact: Callable[[StudioSpan], None] | None = None
         self.processors: tuple[SpanProcessor, ...] = (
             (active_span_processor,) if active_span_processor is not None else ()
         )
@@ -120,7 +123,7 @@ class StudioTracerProvider(TracerProvider):
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Register a processor; one that offers `consume` gets batches of ended spans."""
         if hasattr(span_processor, "consume"):
-            self.ended.add_consumer(span_processor)
+            self.ended.add_consumer(cast("BatchConsumer", span_processor))
         else:
             self.processors = (*self.processors, span_processor)
 
@@ -171,6 +174,7 @@ class StudioTracerProvider(TracerProvider):
 
     def forget_after_fork(self) -> None:
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
+        self._tracers_lock = threading.Lock()  # a thread of the parent may have held it
         self.ended.forget_after_fork()
         self.active.clear()
         self.active_references.clear()
@@ -266,6 +270,8 @@ class StudioTracer(Tracer):
         set_status_on_exception: bool = True,
     ) -> Span:
         """Start a span that is not made current; see `opentelemetry.trace.Tracer.start_span`."""
+        if type(name) is not str:
+            name = span_name(name)
         parent = (_get_context() if context is None else context).get(SPAN_KEY)
         sampling_plan = self.plan
         trace_state = None
@@ -332,7 +338,7 @@ class StudioTracer(Tracer):
         if links:
             span._set_links(links)
         if start_time is not None:
-            span._start_unix = start_time
+            span._start_unix = unix_time(start_time)
             span._explicit_start = True
 
     def _sampled_span(
@@ -396,6 +402,8 @@ class StudioTracer(Tracer):
         span._end = end
         span._task = None
         if provider.processors:
+            if provider.redact is not None:
+                provider.redact(span)
             self._ended(span)
         ended = provider.ended
         ended.append(span)

@@ -34,6 +34,8 @@ logger = logging.getLogger("otel_studio.tracing")
 #: How a run ended. A span whose outcome was not set explicitly follows its status.
 OUTCOME_UNSET, OUTCOME_OK, OUTCOME_ERROR, OUTCOME_CANCELLED, OUTCOME_ABANDONED = range(5)
 
+#: The last time that fits in 63 bits: in the year 2262.
+_MAX_TIME = 2**63 - 1
 _PLAIN_TYPES = frozenset((str, bool, int, float))
 _NO_ATTRIBUTES: Mapping[str, types.AnyValue] = MappingProxyType({})
 _UNSET_STATUS = Status(StatusCode.UNSET)
@@ -377,7 +379,7 @@ class StudioSpan(Span, ReadableSpan):
         if self._end:
             logger.warning("Renaming the ended span %r is ignored.", self._name)
             return
-        self._name = name
+        self._name = span_name(name)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         if self._end:
@@ -435,7 +437,7 @@ class StudioSpan(Span, ReadableSpan):
             return
         tracer = self._tracer
         if end_time is not None or self._explicit_start:
-            unix = self._now_unix() if end_time is None else end_time
+            unix = self._now_unix() if end_time is None else unix_time(end_time)
             # Never before its start: a duration is not negative whatever the caller's clock did.
             duration = max(unix - self.start_time, 0)
             end = max(unix - tracer.timebase.offset, 1)
@@ -468,6 +470,23 @@ class StudioSpan(Span, ReadableSpan):
             self.record_exception(error, escaped=escaped)
         if set_status:
             self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+
+
+def span_name(name: object) -> str:
+    """Return a span's name as text: programs pass `None` and other things, too."""
+    return name if isinstance(name, str) else safe_text(name)
+
+
+def unix_time(value: object) -> int:
+    """Return an explicit time as whole nanoseconds since the Unix epoch, in 64 bits.
+
+    Args:
+        value: what the caller gave; fractions are cut, and what is no number becomes 0.
+    """
+    try:
+        return min(max(int(value), -_MAX_TIME), _MAX_TIME)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _cleaned(key: Any, value: Any, length: int | None) -> tuple[str, Any] | None:
