@@ -172,7 +172,7 @@ def _make_proxy(target: Any, members: dict[str, Any]) -> Any:
         __slots__ = ("__weakref__",)
 
         @property  # type: ignore[misc]
-        def __class__(self) -> type:
+        def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
             return cls
 
         def __getattribute__(self, name: str) -> Any:

@@ -66,7 +66,8 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
         wrapper = _coroutine(function, binding, options.expected, capture)
     elif inspect.isgeneratorfunction(called):
         wrapper = _generator(function, binding, options.expected, capture)
-        if called.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        code: types.CodeType = called.__code__  # pyright: ignore[reportAttributeAccessIssue]
+        if code.co_flags & inspect.CO_ITERABLE_COROUTINE:
             wrapper = types.coroutine(wrapper)  # it can be awaited
     else:
         wrapper = _plain(function, binding, options.expected, capture)

@@ -193,6 +193,7 @@ class CacheStatistics:
 
     def _note_durations(self, events: Sequence[Event], wall_offset_ns: int) -> None:
         timed = [event for event in events if event[0] <= MISS and event[2] is not None]
+        durations: list[int] = []
         try:
             durations = [int(event[2] * 1e9 + 0.5) for event in timed]
             sound = all(0 <= duration < _LONGEST_NS for duration in durations)

@@ -37,6 +37,7 @@ class EncodeSource(Protocol):
 
     def encode_statistics(self) -> EncodeStatistics:
         """Return the figures as they are now; called on the threads of queries."""
+        ...
 
 
 class EncodeSources:

@@ -133,7 +133,7 @@ class _Sizing:
         if isinstance(device, str) and callable(storage):  # torch
             if device != "cpu":
                 return own
-            buffer = storage()
+            buffer: Any = storage()
             return own + (0 if self._counted(buffer.data_ptr()) else int(buffer.nbytes()))
         if hasattr(item, "__cuda_array_interface__"):
             return own

@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import format_trace_id
+from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_studio import studio as studio_module
 from otel_studio.clock import Clock
@@ -170,15 +170,14 @@ class Isolated:
         return metrics
 
     def _assert_parent(self, run: Run, name: str, parent: str) -> None:
-        spans = self.spans
-        own = next(
-            s
-            for s in spans
-            if f"{s.context.span_id:016x}" == run.span_id
-            and format_trace_id(s.context.trace_id) == run.trace_id
-        )
-        parent_id = own.parent.span_id if own.parent is not None else None
-        found = [s.name for s in spans if s.context.span_id == parent_id]
+        spans = {
+            (format_trace_id(context.trace_id), format_span_id(context.span_id)): span
+            for span in self.spans
+            if (context := span.get_span_context()) is not None
+        }
+        parent_context = spans[run.trace_id, run.span_id].parent
+        parent_id = None if parent_context is None else format_span_id(parent_context.span_id)
+        found = [span.name for (_, span_id), span in spans.items() if span_id == parent_id]
         assert parent in found, f"the parent of {name} is {found or 'none'}, not {parent}"
 
 
