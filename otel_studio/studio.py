@@ -103,6 +103,7 @@ class Studio:
         self._build_logs()
         self._ticker = FoldTicker(self._ended, settings.fold_interval)
         _live.add(self)
+        _register_for_forks()
 
     # Building
 
@@ -130,6 +131,7 @@ class Studio:
             clock=self.clock,
             backlog=settings.registry_backlog,
         )
+        provider.identity = self._own_instance
         self.tracer_provider = provider
         self._ended = provider.ended
 
@@ -186,6 +188,7 @@ class Studio:
 
         from otel_studio.metrics import self_report
         from otel_studio.metrics.producer import MetricProducer
+        from otel_studio.metrics.provider import StudioMeterProvider
 
         existing = otel_private.global_meter_provider() if attach else None
         self._producer = MetricProducer(
@@ -196,7 +199,7 @@ class Studio:
             __version__,
         )
         readers: list[Any] = list(further_readers)
-        if isinstance(existing, MeterProvider) and not getattr(existing, "_otel_studio", False):
+        if isinstance(existing, MeterProvider) and not isinstance(existing, StudioMeterProvider):
             self.owns_meter_provider = False
             self.meter_provider: Any = existing
             readers += otel_sdk_private.metric_readers(existing)
@@ -211,10 +214,12 @@ class Studio:
                 self.prometheus = _made("text", "prometheus", self._new_prometheus)
                 if self.prometheus is not None:
                     readers.append(self.prometheus.reader)
-            self.meter_provider = MeterProvider(
-                metric_readers=readers, resource=self.resource, shutdown_on_exit=False
+            self.meter_provider = StudioMeterProvider(
+                self._own_instance,
+                metric_readers=readers,
+                resource=self.resource,
+                shutdown_on_exit=False,
             )
-            self.meter_provider._otel_studio = True
         for reader in readers:
             # Prometheus' own endpoint writes the registry's metrics itself.
             if self.prometheus is None or reader is not self.prometheus.reader:
@@ -346,6 +351,11 @@ class Studio:
             self._gpu = GpuMonitor(self.clock)
             self._gpu.register_instruments(self.meter)
         return self._gpu
+
+    @property
+    def logs(self) -> StudioLogs | None:
+        """The logs, where the settings `logging` or `logs_exporter` join them."""
+        return self._logs
 
     def log_counts(self) -> list[LogCount]:
         """Return how many log records of each level were made in each operation."""
@@ -610,8 +620,7 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
         _install(studio)
         _default = studio
         studio.start()
-        if not _registered:
-            _register_at_exit_and_fork()
+        _register_for_exit()
     if settings.instrument:
         from otel_studio import autotrack
 
@@ -718,14 +727,21 @@ def overriding(studio: Studio) -> Iterator[Studio]:
 # The interpreter's exit, and fork
 
 
-_registered = False
+_exits = False
+_forks = False
 
 
-def _register_at_exit_and_fork() -> None:
-    global _registered
-    _registered = True
-    atexit.register(shutdown)
-    if hasattr(os, "register_at_fork"):
+def _register_for_exit() -> None:
+    global _exits
+    if not _exits:
+        _exits = True
+        atexit.register(shutdown)
+
+
+def _register_for_forks() -> None:
+    global _forks
+    if not _forks and hasattr(os, "register_at_fork"):
+        _forks = True
         os.register_at_fork(
             before=lambda: _each("before_fork"),
             after_in_parent=lambda: _each("after_fork_in_parent"),

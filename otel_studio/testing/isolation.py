@@ -217,6 +217,8 @@ def isolated(
         metric_readers=metric_readers,
     )
     with studio_module.overriding(own):
+        if own.logs is not None:
+            own.logs.start()
         yield Isolated(own)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -57,11 +58,14 @@ def joined_logs(start: bool = True, **settings: Any) -> Iterator[Joined]:
     guard.forget_said()
     root, handler = logging.getLogger(), Kept()
     level = root.level
-    with otel_studio.isolated(clock=ManualClock(), **{"logging": True, **settings}) as isolated:
+    wanted = settings.pop("logging", True)
+    with otel_studio.isolated(clock=ManualClock(), **settings) as isolated:
         studio = isolated.studio
-        redactor = Redactor(studio.settings.redact_keys, studio.settings.redact_patterns)
+        own = dataclasses.replace(studio.settings, logging=wanted)
+        redactor = Redactor(own.redact_keys, own.redact_patterns)
         ended = studio.tracer_provider.ended
-        logs = StudioLogs(studio.settings, studio.clock, ended, redactor, studio.tracer_provider)
+        logs = StudioLogs(own, studio.clock, ended, redactor, studio.tracer_provider)
+        # In front of the rules, too.
         ended.consumers = (SpanRedactor(redactor), *ended.consumers)
         logs.register_instruments(studio.meter)
         root.addHandler(handler)
