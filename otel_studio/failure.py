@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
@@ -178,10 +179,14 @@ def _place(code: CodeType) -> str:
     return f"{_short_path(code.co_filename)} in {name}"
 
 
+@functools.lru_cache(maxsize=1_024)
 def _short_path(filename: str) -> str:
     """Return the path below the `sys.path` entry it was imported from, as imports name it."""
     for entry in sys.path:
-        folder = os.path.join(os.path.abspath(entry or os.curdir), "")
+        try:
+            folder = os.path.join(os.path.abspath(entry or os.curdir), "")
+        except OSError:  # the working directory was deleted
+            continue
         if filename.startswith(folder):
             return filename[len(folder) :]
     return filename

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -131,14 +130,16 @@ class Service:
 
         Raises:
             TypeError: if `name` is not text or `duration` is no number.
-            ValueError: if `duration` is negative or not finite.
+            ValueError: if `duration` is negative, or longer than what has passed since 1970.
         """
         if isinstance(duration, bool) or not isinstance(duration, (int, float)):
             raise TypeError(
                 f"duration is a number of seconds, not {type(duration).__name__}: give a float"
             )
-        if not math.isfinite(duration) or duration < 0:
-            raise ValueError(f"duration is {duration}: give seconds as a finite number >= 0")
+        if not 0 <= duration < time.time():
+            raise ValueError(
+                f"duration is {duration}: give seconds, from 0 to what has passed since 1970"
+            )
         binding = self._binding(name)
         try:
             _record(binding, round(duration * 1e9), error, attributes)

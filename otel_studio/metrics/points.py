@@ -20,6 +20,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from otel_studio.clock import Clock
 from otel_studio.registry.registry import Registry
 from otel_studio.registry.series import Series
+from otel_studio.registry.statistics import OperationStatistics
 
 DURATION = "otel_studio.operation.duration"
 ACTIVE = "otel_studio.operation.active"
@@ -74,8 +75,10 @@ class PointMaker:
         self._scope = InstrumentationScope(SCOPE_NAME, scope_version)
         self._began = clock.time_ns()
         self._last_time = self._began
-        self._last: dict[Labels, tuple[int, int, list[int]]] = {}
-        self._last_counts: dict[tuple[str, str, str], int] = {}
+        #: What was given last: the series or operation, its count, sum and buckets, and since
+        #: when it counts. A reset makes others of the same names, which start anew.
+        self._last: dict[Labels, tuple[Series, int, int, list[int], int]] = {}
+        self._last_counts: dict[tuple[str, str, str], tuple[OperationStatistics, int, int]] = {}
         self._attributes: dict[Labels, dict[str, str]] = {}
 
     def scope_metrics(self) -> ScopeMetrics | None:
@@ -99,9 +102,7 @@ class PointMaker:
                         (CANCELLED, operation.cancelled),
                     ):
                         if count:
-                            counts[name].append(
-                                self._count_point(name, service.name, operation.name, count, now)
-                            )
+                            counts[name].append(self._count_point(name, operation, count, now))
         # An operation that has run before and does not run now is 0, not absent.
         running = [
             NumberDataPoint(self._labels(*key, None), self._began, now, active.get(key, 0))
@@ -150,17 +151,17 @@ class PointMaker:
         self, labels: Labels, series: Series, now: int
     ) -> HistogramDataPoint | None:
         count, total, buckets = series.count, series.total, series.buckets.copy()
-        start = self._began
+        before = self._last.get(labels)
+        start = self._start(before, series)
+        self._last[labels] = (series, count, total, buckets, start)
         minimum, maximum = series.minimum, series.maximum
         if self._histogram_temporality is AggregationTemporality.DELTA:
-            before = self._last.get(labels)
-            self._last[labels] = (count, total, buckets)
             start = self._last_time
-            if before is not None and before[0] <= count:
-                if before[0] == count:
+            if before is not None and before[0] is series:
+                if before[1] == count:
                     return None
-                count, total = count - before[0], total - before[1]
-                buckets = [b - a for a, b in zip(before[2], buckets, strict=True)]
+                count, total = count - before[1], total - before[2]
+                buckets = [b - a for a, b in zip(before[3], buckets, strict=True)]
                 # The extremes since the last collection are not known; those of all time
                 # bound them, and OTLP requires none.
                 minimum = maximum = None
@@ -183,22 +184,31 @@ class PointMaker:
                     span._trace_id,
                 )
                 for span in series.exemplars
-                if span is not None and span._flags & 1
+                if span is not None and span._flags & 1 and span.end_time >= start
             ],
         )
 
+    def _start(self, before: tuple[Any, ...] | None, counted: object) -> int:
+        """Return since when a cumulative series counts: the last collection, if reset since."""
+        if before is None:
+            return self._began
+        began: int = before[-1]
+        return began if before[0] is counted else self._last_time
+
     def _count_point(
-        self, name: str, service: str, operation: str, count: int, now: int
+        self, name: str, operation: OperationStatistics, count: int, now: int
     ) -> NumberDataPoint:
-        start = self._began
+        key = (name, operation.service, operation.name)
+        before = self._last_counts.get(key)
+        start = self._start(before, operation)
+        self._last_counts[key] = (operation, count, start)
         if self._counter_temporality is AggregationTemporality.DELTA:
-            key = (name, service, operation)
-            before = self._last_counts.get(key, 0)
-            self._last_counts[key] = count
             start = self._last_time
-            if before <= count:
-                count -= before
-        return NumberDataPoint(self._labels(service, operation, None), start, now, count)
+            if before is not None and before[0] is operation:
+                count -= before[1]
+        return NumberDataPoint(
+            self._labels(operation.service, operation.name, None), start, now, count
+        )
 
 
 def merged(data: Any, scope: ScopeMetrics | None, resource: Callable[[], Any]) -> Any:

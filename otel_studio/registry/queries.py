@@ -60,19 +60,12 @@ def summaries(registry: Registry, service_name: str | None = None) -> list[Servi
     """Return the services with their operations, by name."""
     active = registry.active_counts()
     with registry.reading() as services:
-        _know_active(registry, active)
         now = registry.now()
         return [
             _summary(services[name], active, now)
             for name in sorted(services)
             if service_name is None or name == service_name
         ]
-
-
-def _know_active(registry: Registry, active: dict[tuple[str, str], int]) -> None:
-    """Give operations that run for the first time a row before they end."""
-    for service, operation in active:
-        registry.service(service).operation(operation)
 
 
 def _summary(

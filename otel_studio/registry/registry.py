@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from otel_studio.clock import Clock
-from otel_studio.guard import warn_once
+from otel_studio.guard import report_internal_error, warn_once
 from otel_studio.registry.errors import OTHER, ErrorGroups
 from otel_studio.registry.rate import RecentRate
 from otel_studio.registry.statistics import Bounds, OperationStatistics
-from otel_studio.tracing.buffer import EndedSpans
+from otel_studio.tracing.buffer import EndedSpans, keep_start_times
 from otel_studio.tracing.span import OUTCOME_ABANDONED
 
 
@@ -103,6 +104,8 @@ class Registry:
         self.folded = 0
         #: Nanoseconds spent folding so far.
         self.fold_ns = 0
+        #: Operations with a batch in hand; kept, for a fold may be interrupted (Ctrl-C).
+        self._touched: list[OperationStatistics] = []
         ended.add_consumer(self)
 
     # Filling
@@ -128,7 +131,7 @@ class Registry:
         """Fold a batch of ended spans; called by the buffer, one batch at a time."""
         began = self._clock.monotonic_ns()
         services = self.services
-        touched: list[OperationStatistics] = []
+        touched = self._touched
         counts: dict[ServiceStatistics, int] = {}
         tracer: Any = None
         name: Any = None
@@ -165,8 +168,13 @@ class Registry:
                         spent[1] += 1
         for statistics in touched:
             service = services[statistics.service]
-            runs = statistics.fold_pending(service.errors)
+            try:
+                runs = statistics.fold_pending(service.errors)
+            except Exception as error:  # the other operations are counted all the same
+                report_internal_error("counting the runs of an operation", error)
+                continue
             counts[service] = counts.get(service, 0) + runs
+        touched.clear()
         for service, runs in counts.items():
             service.rate.add(began, runs)
         self.folded += len(spans)
@@ -191,17 +199,34 @@ class Registry:
         return spans
 
     def active_counts(self) -> dict[tuple[str, str], int]:
-        """Return how many runs of each (service, operation) are going on."""
-        counts: dict[tuple[str, str], int] = {}
+        """Return how many runs of each (service, operation) are going on.
+
+        They stand where they will be counted: past the bounds under `__other__`. One that runs
+        for the first time has its row from now on.
+        """
+        running: Counter[tuple[str, str]] = Counter()
         for source in self.active_sources:
-            for span in source():
-                key = (span._tracer.name, span._name)
-                counts[key] = counts.get(key, 0) + 1
+            running.update([(span._tracer.name, span._name) for span in source()])
+        counts: dict[tuple[str, str], int] = {}
+        with self.reading():
+            for (service, operation), number in running.items():
+                statistics = self.service(service).operation(operation)
+                key = (statistics.service, statistics.name)
+                counts[key] = counts.get(key, 0) + number
         return counts
+
+    def keep_times(self) -> None:
+        """Have every span at hand keep its times, before the wall clock is followed."""
+        spans = self.active_spans()
+        for service in self.services.values():
+            for statistics in service.operations.values():
+                spans += statistics.kept_spans()
+        keep_start_times(spans)
 
     def forget_after_fork(self) -> None:
         """Start from zero in a forked child; the services stay known."""
         for service in self.services.values():
             service.clear()
+        self._touched = []
         self.folded = 0
         self.fold_ns = 0

@@ -25,7 +25,8 @@ class Series:
         self.minimum: int | None = None
         self.maximum: int | None = None
         self.buckets = [0] * bucket_count
-        #: The latest sampled run of each bucket, for exemplars and for the latency samples.
+        #: The latest run of each bucket, for exemplars and the latency samples; the latest sampled
+        #: one where there is any, for its trace can be looked up.
         self.exemplars: list[Any] = [None] * bucket_count
 
     def add_sorted(self, durations: Sequence[int], bounds: Sequence[int]) -> bool:

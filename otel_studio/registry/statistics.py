@@ -122,6 +122,15 @@ class OperationStatistics:
         """The longest duration in nanoseconds, `None` before the first run."""
         return max((s.maximum for s in self.series.values() if s.maximum is not None), default=None)
 
+    def kept_spans(self) -> list[Any]:
+        """Return every span that is held as a sample."""
+        kept = [*self.recent, *self.slowest]
+        for series in self.series.values():
+            kept += [span for span in series.exemplars if span is not None]
+        if self.last_failed is not None:
+            kept.append(self.last_failed)
+        return kept
+
     # Folding
 
     def fold_pending(self, errors: ErrorGroups) -> int:
@@ -197,7 +206,7 @@ class OperationStatistics:
             self._slow_limit = duration_of(self.slowest[-1])
 
     def _refresh_exemplars(self, series: Series, spans: Sequence[Any]) -> None:
-        """Keep the latest run of each latency bucket, a sampled one where there is one."""
+        """Keep the latest run of each latency bucket; one that was sampled goes before."""
         bounds = self._bounds.buckets_ns
         found: dict[int, Any] = {}
         for span in reversed(spans):
@@ -205,5 +214,8 @@ class OperationStatistics:
             known = found.get(index)
             if known is None or (span._flags & 1 and not known._flags & 1):
                 found[index] = span
+        exemplars = series.exemplars
         for index, span in found.items():
-            series.exemplars[index] = span
+            known = exemplars[index]
+            if span._flags & 1 or known is None or not known._flags & 1:
+                exemplars[index] = span

@@ -84,6 +84,32 @@ def test_a_reset_starts_delta_and_cumulative_again() -> None:
         assert points(delta, DURATION)["shop", "pay"].count == 1
 
 
+def test_more_runs_after_a_reset_than_before_it_are_all_told() -> None:
+    """Also where the count has overtaken what was given last: no bucket is negative."""
+    cumulative, delta = InMemoryMetricReader(), InMemoryMetricReader(preferred_temporality=DELTA)
+    clock = ManualClock()
+    bounds = (0.1, 1.0)
+    with isolated(clock=clock, histogram_bounds=bounds, metric_readers=[cumulative, delta]):
+        shop = otel_studio.service("shop")
+        for _ in range(2):
+            shop.record_operation("pay", duration=0.01)
+        began = points(cumulative, DURATION)["shop", "pay"].start_time_unix_nano
+        collected = points(delta, DURATION)["shop", "pay"].time_unix_nano
+        clock.advance(10)
+        otel_studio.api.reset_service_metrics("shop")
+        for _ in range(3):
+            shop.record_operation("pay", duration=0.5)
+        for reader in (cumulative, delta):
+            again = points(reader, DURATION)["shop", "pay"]
+            assert (again.count, list(again.bucket_counts)) == (3, [0, 3, 0])
+            assert again.start_time_unix_nano == collected
+            assert began <= again.start_time_unix_nano
+        clock.advance(10)
+        shop.record_operation("pay", duration=0.5)
+        assert points(cumulative, DURATION)["shop", "pay"].start_time_unix_nano == collected
+        assert points(delta, DURATION)["shop", "pay"].count == 1
+
+
 def test_running_abandoned_and_cancelled_operations_have_metrics() -> None:
     """An operation that runs is 1, that has ended 0; what was dropped or cancelled is counted."""
     reader = InMemoryMetricReader()
