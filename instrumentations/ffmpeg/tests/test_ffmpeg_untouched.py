@@ -191,6 +191,23 @@ def test_a_failure_of_ours_does_not_stop_the_child(
     assert followed.sessions()[0].state == "ok"
 
 
+def test_without_a_thread_the_caller_notices_nothing(
+    ffmpeg: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, the caller's own wait still ends the job."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        subprocess.run(ffmpeg.encode("a.mp4"), stderr=subprocess.DEVNULL, check=True)
+        (session,) = followed.sessions()
+        assert (session.state, session.frames) == ("ok", 50)
+    subprocess.run(ffmpeg.encode("b.mp4"), stderr=subprocess.DEVNULL, check=True)
+    assert [each.frames for each in followed.sessions()] == [50, 50]
+
+
 def test_an_encode_outlives_the_program_that_started_it(ffmpeg: Any) -> None:
     """A crash of the starting program leaves the encode running to its end."""
     output = ffmpeg.folder / "a.mkv"

@@ -28,6 +28,7 @@ class Watcher:
         self._on_exit = on_exit
         self._lock = threading.Lock()
         self._feeds: dict[ChildFeed, int] = {}
+        #: The last thread started; it reads while `_wake_fd` is there, and is about to end after.
         self._thread: threading.Thread | None = None
         self._wake_fd: int | None = None
 
@@ -39,14 +40,8 @@ class Watcher:
         """
         with self._lock:
             self._feeds[feed] = _LOOKS_AFTER_EXIT
-            if self._thread is None:
-                wake_read, self._wake_fd = os.pipe()
-                os.set_blocking(wake_read, False)
-                os.set_blocking(self._wake_fd, False)
-                self._thread = threading.Thread(
-                    target=self._run, args=(wake_read,), name="otel-studio-ffmpeg", daemon=True
-                )
-                self._thread.start()
+            if self._wake_fd is None:
+                self._start_thread()
             else:
                 self._wake()
 
@@ -77,9 +72,10 @@ class Watcher:
             Whether no thread is left.
         """
         thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
-        return self._thread is None
+        if thread is None:
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
 
     def after_fork(self) -> None:
         """Drop everything in a forked child, where the thread does not exist."""
@@ -92,6 +88,23 @@ class Watcher:
         if self._wake_fd is not None:
             os.close(self._wake_fd)
             self._wake_fd = None
+
+    def _start_thread(self) -> None:
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        thread = threading.Thread(
+            target=self._run, args=(wake_read,), name="otel-studio-ffmpeg", daemon=True
+        )
+        self._wake_fd = wake_write
+        try:
+            thread.start()
+        except BaseException:  # no thread to be had now; the next child tries again
+            self._wake_fd = None
+            os.close(wake_read)
+            os.close(wake_write)
+            raise
+        self._thread = thread
 
     def _wake(self) -> None:
         if self._wake_fd is None:
@@ -112,7 +125,6 @@ class Watcher:
         """Wait for the next thing to read; return `False` when no child is left."""
         with self._lock:
             if not self._feeds:
-                self._thread = None
                 if self._wake_fd is not None:
                     os.close(self._wake_fd)
                     self._wake_fd = None
