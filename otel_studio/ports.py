@@ -252,6 +252,12 @@ _bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
 _provider: trace_api.TracerProvider | None = None
 
 
+def renew_lock() -> None:
+    """Replace the lock in a forked child: a thread of the parent may have held it."""
+    global _lock
+    _lock = threading.RLock()
+
+
 def use_tracer_provider(provider: trace_api.TracerProvider | None) -> None:
     """Send every operation from now on to a provider.
 

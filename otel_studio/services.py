@@ -196,6 +196,12 @@ _services: dict[str, Service] = {}
 _services_lock = threading.RLock()
 
 
+def renew_lock() -> None:
+    """Replace the lock in a forked child: a thread of the parent may have held it."""
+    global _services_lock
+    _services_lock = threading.RLock()
+
+
 def service(name: str) -> Service:
     """Return the service of a name, registering it at once.
 

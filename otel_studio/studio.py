@@ -101,6 +101,8 @@ class Studio:
         self._build_span_exporters()
         self._build_metrics(attach, metric_readers)
         self._build_logs()
+        if settings.sample_allocations and self.owns_tracer_provider:
+            self.tracer_provider.run_watcher = self.resources.operation_allocations
         self._ticker = FoldTicker(self._ended, settings.fold_interval)
         _live.add(self)
         _register_for_forks()
@@ -337,7 +339,9 @@ class Studio:
             from otel_studio.resources.monitor import ResourceMonitor
 
             self._resources = ResourceMonitor(
-                self.clock, service_names=lambda: list(self.registry.services)
+                self.clock,
+                sample_operations=self.settings.sample_allocations,
+                service_names=lambda: list(self.registry.services),
             )
             self._resources.register_instruments(self.meter)
         return self._resources

@@ -32,7 +32,7 @@ from otel_studio.otel_private import SPAN_KEY, context_functions
 from otel_studio.tracing.active import AbandonedSpan, ActiveReference, refer, running_task
 from otel_studio.tracing.buffer import BatchConsumer, EndedSpans, Timebase
 from otel_studio.tracing.current import CurrentSpan
-from otel_studio.tracing.port import FastPort
+from otel_studio.tracing.port import FastPort, RunWatcher
 from otel_studio.tracing.sampling import RATIO_MASK, plan
 from otel_studio.tracing.span import StudioSpan, span_name, unix_time
 
@@ -87,10 +87,15 @@ class StudioTracerProvider(TracerProvider):
         self.clock = clock or SystemClock()
         self.timebase = Timebase(self.clock)
         self.ended = EndedSpans(backlog, self.timebase)
+        #: Gives what the resource of a forked child says beside the parent's; by default the
+        #: SDK's random instance id.
+        self.identity: Callable[[], Resource] | None = None
         #: Spans of operations that run now; they keep themselves alive until they end.
         self.active: set[StudioSpan] = set()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
         self.active_references: set[ActiveReference] = set()
+        #: Measures the runs of operations from outside; set before the first of them.
+        self.run_watcher: RunWatcher | None = None
         #: Takes secrets out of an ended span before processors that are called at once see it.
         self.redact: Callable[[StudioSpan], None] | None = None
         self.processors: tuple[SpanProcessor, ...] = (
@@ -172,6 +177,11 @@ class StudioTracerProvider(TracerProvider):
                 spans.append(span)
         return spans
 
+    def _handle_fork(self) -> None:
+        super()._handle_fork()
+        if self.identity is not None:
+            self._update_resource(self.identity())
+
     def forget_after_fork(self) -> None:
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
         self._tracers_lock = threading.Lock()  # a thread of the parent may have held it
@@ -228,7 +238,10 @@ class StudioTracer(Tracer):
         """
         if self.plan is None or not self.is_enabled:
             return None
-        return FastPort(self, name, attributes)
+        port = FastPort(self, name, attributes)
+        if self.provider.run_watcher is not None:
+            port.watch(self.provider.run_watcher, self.name, name)
+        return port
 
     def start_as_current_span(  # type: ignore[override]
         self,
