@@ -354,6 +354,13 @@ class Settings:
         "Report memory, CPU, garbage collection and threads of this process.",
         RESOURCES,
     )
+    sample_allocations: int = _setting(
+        0,
+        kinds.Integer(0, 1_000_000),
+        "Measure what one run in so many allocates, of the operations that OTel Studio's own "
+        "provider records; 0 measures none. A measured run costs about 0.1 ms more.",
+        RESOURCES,
+    )
     gpu: bool = _setting(
         True,
         kinds.Boolean(),
@@ -430,4 +437,5 @@ class SettingsKeywords(TypedDict, total=False):
     max_caches: int | None
     cache_poll_interval: float | None
     resources: bool | None
+    sample_allocations: int | None
     gpu: bool | None

@@ -466,6 +466,8 @@ class Studio:
         """Let a collection in progress end, so that the child does not inherit its lock."""
         if self._producer is not None:
             self._producer.hold()
+        if self.prometheus is not None:
+            self.prometheus.hold()
         if self._gpu is not None:
             self._gpu.hold_for_fork()
 
@@ -473,6 +475,8 @@ class Studio:
         """Go on."""
         if self._producer is not None:
             self._producer.release()
+        if self.prometheus is not None:
+            self.prometheus.release()
         if self._gpu is not None:
             self._gpu.release_after_fork()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import StatusCode
@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 _get_context, _set_context, _reset_context = context_functions()
 
 
+class RunWatcher(Protocol):
+    """Measures runs from outside, such as what they allocate; neither method raises."""
+
+    def begin(self) -> Any:
+        """Return what `end` needs, `None` for a run that is not measured."""
+
+    def end(self, token: Any, service: str, operation: str) -> None:
+        """Note a run that ended."""
+
+
 class FastPort:
     """The prepared start and end of one operation.
 
@@ -49,6 +59,31 @@ class FastPort:
     def __init__(self, tracer: StudioTracer, name: str, attributes: types.Attributes) -> None:
         self.start, self.enter = _make_starts(tracer, name, attributes)
         self.finish, self.end = _make_ends(tracer)
+
+    def watch(self, watcher: RunWatcher, service: str, operation: str) -> None:
+        """Have every run that is entered measured by a watcher too.
+
+        Args:
+            watcher: asked at the start and at the end of each run.
+            service: what the watcher is told.
+            operation: likewise.
+        """
+        enter, finish = self.enter, self.finish
+
+        def watched_enter() -> Any:
+            span = enter()
+            if type(span) is StudioSpan:
+                span._watched = watcher.begin()
+            return span
+
+        def watched_finish(span: Any) -> None:
+            token = getattr(span, "_watched", None)
+            if token is not None:
+                span._watched = None
+                watcher.end(token, service, operation)
+            finish(span)
+
+        self.enter, self.finish = watched_enter, watched_finish
 
     def set_task(self, span: Any) -> None:
         """Note which asyncio task runs the span, for the list of running operations."""

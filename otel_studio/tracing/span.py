@@ -116,6 +116,7 @@ class StudioSpan(Span, ReadableSpan):
     _dropped_events: int = 0
     _dropped_links: int = 0
     _records: Any = None
+    _watched: Any = None
 
     def __init__(
         self,
