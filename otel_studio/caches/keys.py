@@ -65,19 +65,20 @@ class KeyLabels:
             return _shown_text(key)
         return _digest(_text(key), self._secret) if self._policy == "hash" else None
 
-    def counted(self, accesses: Mapping[Any, int]) -> dict[str, int]:
+    def counted(self, accesses: Mapping[Any, int]) -> Mapping[str, int]:
         """Return the accesses by what is kept of their keys; empty when nothing is.
 
         Args:
             accesses: how often each key was accessed.
         """
+        if self._policy == "drop" or not accesses:
+            return {}
+        are_text = self._policy == "plain" and set(map(type, accesses)) == {str}
+        if are_text and max(map(len, accesses)) <= _SHOWN_CHARACTERS:
+            return accesses
         counted: dict[str, int] = {}
-        is_plain = self._policy == "plain"
-        for key, count in accesses.items() if self._policy != "drop" else ():
-            if is_plain and type(key) is str and len(key) <= _SHOWN_CHARACTERS:
-                label = key
-            else:
-                label = self.of(key) or ""
+        for key, count in accesses.items():
+            label = self.of(key) or ""
             counted[label] = counted.get(label, 0) + count
         return counted
 

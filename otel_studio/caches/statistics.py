@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 from otel_studio.caches.entries import EntryLedger
@@ -90,11 +91,11 @@ class CacheStatistics:
                 self._count(kind, count, second * SECOND)
         try:
             uses = Counter(keys)
-            fingerprints = self._fingerprints(keys, uses)
+            fingerprints = self._fingerprints(keys)
         except Exception:  # a key without a hash, or whose own methods fail
             keys = tuple(_hashable(key) for key in keys)
             uses = Counter(keys)
-            fingerprints = self._fingerprints(keys, uses)
+            fingerprints = self._fingerprints(keys)
         self._fade(times[-1])
         if max(kinds) <= MISS:
             self.hot_keys.add(self._labels.counted(uses))
@@ -142,10 +143,9 @@ class CacheStatistics:
             reason = _OTHER
         self.evictions[reason] += count
 
-    def _fingerprints(self, keys: Sequence[Any], distinct: Iterable[Any]) -> list[int]:
-        salt = self._salt
-        of_key = {key: hash((salt, key)) for key in distinct}
-        return list(map(of_key.__getitem__, keys))
+    def _fingerprints(self, keys: Sequence[Any]) -> list[int]:
+        # The hash of a pair mixes what the hash of a small number alone does not.
+        return list(map(hash, zip(repeat(self._salt), keys, strict=False)))
 
     def _fade(self, now_ns: int) -> None:
         if self._fade_at is None:
@@ -196,7 +196,7 @@ class CacheStatistics:
         durations: list[int] = []
         try:
             durations = [int(event[2] * 1e9 + 0.5) for event in timed]
-            sound = all(0 <= duration < _LONGEST_NS for duration in durations)
+            sound = min(durations, default=0) >= 0 and max(durations, default=0) < _LONGEST_NS
         except Exception:  # no number, NaN, or infinity
             sound = False
         if not sound:
