@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import av
+import av.error
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -33,7 +34,7 @@ class NoPictures(Exception):
 
 
 #: What `decode_frames` and `render_preview` raise for a file that is not a whole video.
-Undecodable = (av.FFmpegError, NoPictures)
+Undecodable = (av.error.FFmpegError, NoPictures)
 
 
 class RenderingStopped(Exception):
@@ -186,6 +187,6 @@ def _test_pictures(seed: int, seconds: float, size: str) -> Iterator[av.VideoFra
     pattern.link_to(colours)
     colours.link_to(end)
     graph.configure()
-    with contextlib.suppress(av.EOFError):
+    with contextlib.suppress(av.error.EOFError):
         while True:
             yield cast("av.VideoFrame", graph.pull())
