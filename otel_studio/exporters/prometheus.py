@@ -57,6 +57,9 @@ class PrometheusExporter:
         self.reader = PrometheusMetricReader(registry=self._collectors)
         self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
+        #: One collection at a time: the reader hands one's points to another that comes beside it.
+        self._collecting = threading.Lock()
+        self._held = False
         #: Where `/metrics` is served, `None` while it is not.
         self.address: str | None = None
 
@@ -69,7 +72,8 @@ class PrometheusExporter:
         """
         module = "prometheus_client.openmetrics" if openmetrics else "prometheus_client"
         encode: Callable[[Any], bytes] = import_module(f"{module}.exposition").generate_latest
-        instruments = encode(self._collectors).decode()
+        with self._collecting:
+            instruments = encode(self._collectors).decode()
         operations = self._operations.text(openmetrics)
         if openmetrics:
             return instruments.removesuffix(_EOF) + operations + _EOF
@@ -123,7 +127,7 @@ class PrometheusExporter:
             return [b""]
         openmetrics = "application/openmetrics-text" in environ.get("HTTP_ACCEPT", "")
         try:
-            body = self.text(openmetrics).encode()
+            body = self.text(openmetrics).encode(errors="replace")  # a name with a lone surrogate
         except Exception as error:
             report_internal_error("answering a scrape", error)
             start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
@@ -147,8 +151,20 @@ class PrometheusExporter:
         if self._thread is not None:
             self._thread.join(1.0)
 
+    def hold(self) -> None:
+        """Wait for a collection in progress before a fork, at most a second."""
+        self._held = self._collecting.acquire(timeout=1.0)
+
+    def release(self) -> None:
+        """Let collections go on after a fork."""
+        if self._held:
+            self._held = False
+            self._collecting.release()
+
     def forget_after_fork(self) -> None:
         """Leave the parent's endpoint alone in a forked child."""
+        self._held = False
+        self._collecting = threading.Lock()
         server, self._server, self._thread, self.address = self._server, None, None, None
         if server is not None:
             server.socket.close()

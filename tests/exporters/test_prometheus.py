@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -161,3 +163,36 @@ def test_a_scrape_that_fails_answers_500_and_is_counted() -> None:
     assert http(exporter.address)[0] == 500
     exporter.close()
     assert guard.internal_errors == {"answering a scrape": 1}
+
+
+def test_scrapes_side_by_side_are_whole() -> None:
+    """Each of several scrapes at a time shows every instrument once, not twice or never."""
+    with isolated() as s:
+        api.export_metrics_prometheus()
+        s.meter_provider.get_meter("shop").create_counter("sold").add(1)
+        assert s.studio.prometheus is not None
+        collector = s.studio.prometheus.reader._collector
+        add = collector.add_metrics_data
+
+        def add_and_give_way(data: Any) -> None:
+            add(data)
+            time.sleep(0.001)  # another thread's turn, where one could take what is not its own
+
+        collector.add_metrics_data = add_and_give_way
+        with ThreadPoolExecutor(8) as pool:
+            texts = list(pool.map(lambda _: api.export_metrics_prometheus(), range(80)))
+    assert {text.count("\nsold_total{") for text in texts} == {1}
+
+
+def test_a_name_that_is_no_unicode_leaves_the_endpoint_readable() -> None:
+    """A lone surrogate, as in a file's name that was not decoded, becomes a question mark."""
+    studio = Studio(load_settings({}, "/"))
+    with overriding(studio):
+        otel_studio.service("shop").record_operation("read a\udcff.txt", duration=1)
+        studio.prometheus_text()
+        assert studio.prometheus is not None
+        assert studio.prometheus.serve("127.0.0.1", free_port())
+        assert studio.prometheus.address is not None
+        status, _, body = http(studio.prometheus.address)
+    assert status == 200
+    assert 'studio_operation="read a?.txt"' in body
