@@ -159,8 +159,10 @@ def test_name_given(caches: CacheRegistry, tmp_path: Path) -> None:
     cache["a"] = 1
     record = only(caches)
     assert (record.cache, record.service_name) == ("previews", "preview-service")
+    index = diskcache.Index(str(tmp_path / "index"))
     with pytest.raises(TypeError, match="Index"):
-        name_cache(diskcache.Index(str(tmp_path / "index")), "any")
+        name_cache(index, "any")
+    index.cache.close()
     cache.close()
 
 
