@@ -48,7 +48,8 @@ def warn_once(topic: str, key: str, message: str, *args: Any) -> None:
     Args:
         topic: what the warning is about ("cardinality").
         key: what tells one occurrence from another (a service's name).
-        message: a `logging` format string, with its `args`.
+        message: a `logging` format string.
+        *args: what the format string names.
     """
     if (topic, key) in _said or len(_said) >= _MAX_REMEMBERED:
         return
@@ -60,7 +61,7 @@ def warn_once(topic: str, key: str, message: str, *args: Any) -> None:
 
 
 def guarded(place: str, default: T) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Return a decorator: an exception is reported by `report_internal_error` and becomes `default`.
+    """Return a decorator: an exception is reported as an internal error and becomes `default`.
 
     Args:
         place: as for `report_internal_error`.

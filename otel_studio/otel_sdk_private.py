@@ -47,7 +47,7 @@ def always_record_root(sampler: sampling.Sampler) -> sampling.Sampler | None:
 
 
 def metric_readers(meter_provider: Any) -> list[Any]:
-    """Return a meter provider's readers (private: `MeterProvider._metric_readers`, `_sdk_config`)."""
+    """Return a provider's readers (private: `MeterProvider._metric_readers`, `_sdk_config`)."""
     config = getattr(meter_provider, "_sdk_config", None)
     readers: Iterable[Any] = getattr(
         meter_provider, "_metric_readers", getattr(config, "metric_readers", ())
@@ -63,7 +63,7 @@ def add_metric_reader(meter_provider: Any, reader: Any) -> bool:
     """
     add = getattr(meter_provider, "add_metric_reader", None)
     if add is None:
-        set_collect_callback(reader, lambda *args, **kwargs: None)
+        set_collect_callback(reader, lambda *_args, **_kwargs: None)
         return False
     add(reader)
     return True

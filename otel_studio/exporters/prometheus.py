@@ -32,7 +32,7 @@ class _ServerV6(_Server):
 
 
 class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (its name in the base)
         """Log nothing: a scrape every few seconds is no event."""
 
 

@@ -100,12 +100,14 @@ def plan(sampler: sampling.Sampler) -> SamplingPlan | None:
     """Return the plan of a sampler whose decision is known, or `None` for any other.
 
     Known are: always on, ratio, `ParentBased` over them with the default delegates, and
-    `RecordAll` (or the SDK's `AlwaysRecordSampler`) over any of these and over always off. A sampler that may drop
-    a span altogether is not: a dropped span must never reach the processors.
+    `RecordAll` (or the SDK's `AlwaysRecordSampler`) over any of these and over always off. A
+    sampler that may drop a span altogether is not: a dropped span must never reach the
+    processors.
     """
-    root = (
-        sampler.root if isinstance(sampler, RecordAll) else otel_sdk_private.always_record_root(sampler)
-    )
+    if isinstance(sampler, RecordAll):
+        root = sampler.root
+    else:
+        root = otel_sdk_private.always_record_root(sampler)
     records_all = root is not None
     if root is not None:
         sampler = root

@@ -61,7 +61,7 @@ class ExceptionEvent(Event):
 
     @property
     def attributes(self) -> types.Attributes:
-        """Return type, message, stack and whether it left the span, as the conventions name them."""
+        """Return type, message, stack and whether it left the span, under the usual names."""
         if self._made is None:
             failure = self.failure
             values: dict[str, types.AnyValue] = {

@@ -61,7 +61,6 @@ def test_a_frame_that_says_it_is_a_module_is_named_by_its_function() -> None:
 def test_a_module_is_a_module() -> None:
     """Code at the top of a file keeps the name that the interpreter gives it."""
     code: CodeType = compile("raise ValueError('empty')", "/srv/shop/start.py", "exec")
-    try:
+    with pytest.raises(ValueError, match="empty") as caught:
         exec(code, {})
-    except ValueError as error:
-        assert Failure(error).place == "/srv/shop/start.py in <module>"
+    assert Failure(caught.value).place == "/srv/shop/start.py in <module>"

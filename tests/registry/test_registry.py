@@ -107,7 +107,9 @@ def test_an_unknown_service_is_none_and_cannot_be_reset(otel_studio: Isolated) -
     """A query for it returns `None`; a reset says which services there are."""
     service_named("known")
     assert api.get_service_metrics("nobody") is None
-    with pytest.raises(api.ServiceNotFound, match=r"no service is called 'nobody': known are .*known"):
+    with pytest.raises(
+        api.ServiceNotFound, match=r"no service is called 'nobody': known are .*known"
+    ):
         api.reset_service_metrics("nobody")
 
 
@@ -214,7 +216,9 @@ def test_slow_operations_show_where_the_time_went(otel_studio: Isolated) -> None
         ("self", 500.0, 1),
     ]
     assert [s.duration_ms for s in found[0].samples] == [3500, 2500, 1500]
-    assert {by: api.get_slow_operations(1, by)[0].operation for by in ("avg", "p95", "p99", "total")} == {
+    assert {
+        by: api.get_slow_operations(1, by)[0].operation for by in ("avg", "p95", "p99", "total")
+    } == {
         "avg": "checkout",
         "p95": "checkout",
         "p99": "checkout",
@@ -389,7 +393,9 @@ def test_samples_keep_no_chain_of_ended_spans(otel_studio: Isolated) -> None:
     otel_studio._spans.spans.clear()
     gc.collect()
     kept = otel_studio.registry.services["chain"].operations["link"]
-    assert watched() is None or watched() in kept.slowest or watched() in kept.series[None].exemplars
+    assert (
+        watched() is None or watched() in kept.slowest or watched() in kept.series[None].exemplars
+    )
 
 
 def test_incremental_ids_are_per_isolation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from typing import Any
 
@@ -169,3 +170,37 @@ def test_a_fold_of_nothing_calls_nobody() -> None:
     ended.fold()
     ended.remove_consumer(counter)
     assert counter.batches == []
+
+
+def test_a_fold_that_interrupts_a_fold_neither_waits_nor_repeats() -> None:
+    """A signal handler may read wherever the thread stands, right behind the lock included."""
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    counter = Counter()
+    ended = provider.ended
+    ended.add_consumer(counter)
+    provider.get_tracer("t").start_span("s").end()
+    lines: list[int] = []
+
+    def read_everywhere(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != ended.fold.__code__.co_filename:
+            return None
+        lines.append(frame.f_lineno)
+        sys.settrace(None)
+        try:
+            ended.fold()
+            ended.relieve()
+            with ended.folded():
+                pass
+        finally:
+            sys.settrace(read_everywhere)
+        return read_everywhere
+
+    before = sys.gettrace()
+    reader = threading.Thread(target=lambda: (sys.settrace(read_everywhere), ended.fold()))
+    reader.daemon = True
+    reader.start()
+    reader.join(10)
+    assert sys.gettrace() is before
+    assert not reader.is_alive()
+    assert len(lines) > 5
+    assert counter.names == ["s"]

@@ -1,5 +1,4 @@
-"""The fast provider does what the SDK's does: each scenario runs on both, and what a processor
-sees is compared."""
+"""The fast provider does what the SDK does: what a processor sees of each scenario is compared."""
 
 from __future__ import annotations
 
@@ -136,9 +135,11 @@ def without_paths(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nested(tracer: Any) -> None:
-    with tracer.start_as_current_span("parent", kind=SpanKind.SERVER, attributes={"a": 1}):
-        with tracer.start_as_current_span("child", attributes={"b": [1, 2], "c": "x"}):
-            pass
+    with (
+        tracer.start_as_current_span("parent", kind=SpanKind.SERVER, attributes={"a": 1}),
+        tracer.start_as_current_span("child", attributes={"b": [1, 2], "c": "x"}),
+    ):
+        pass
 
 
 def every_write(tracer: Any) -> None:

@@ -159,6 +159,39 @@ def test_a_shutdown_sends_what_waits() -> None:
     assert queue.shutdown(5)
 
 
+def test_where_no_thread_can_be_started_a_flush_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython 3.12.1 starts none once the interpreter exits; what waits is sent all the same."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    sink = Sink()
+    provider, queue = built(sink)
+    end_spans(provider, 12)
+    assert queue.shutdown(5)
+    assert [len(batch) for batch in sink.batches] == [10, 2]
+    assert sink.closed
+    assert not queue.dropped
+
+
+def test_a_flush_does_not_wait_for_what_comes_after_it() -> None:
+    """Under a load that never lets the queue run empty, `force_flush` ends with its own spans."""
+
+    class Producing(Sink):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            if len(self.batches) < 1_000:
+                end_spans(provider, 10)
+            return super().export(spans)
+
+    sink = Producing()
+    provider, queue = built(sink)
+    end_spans(provider, 10)
+    assert queue.force_flush(20_000)
+    assert len(sink.batches) < 1_000
+    queue.shutdown(5)
+
+
 def test_spans_are_sent_by_themselves() -> None:
     """Without a flush, the thread sends what has waited for the interval."""
     sink = Sink()
