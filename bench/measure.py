@@ -38,7 +38,7 @@ class Effort:
     rate: int
 
 
-FULL = Effort(processes=5, values=5, seconds=0.05, exported=25_000, rate=5_000)
+FULL = Effort(processes=4, values=5, seconds=0.05, exported=25_000, rate=5_000)
 QUICK = Effort(processes=1, values=3, seconds=0.02, exported=5_000, rate=5_000)
 
 
@@ -148,19 +148,19 @@ class Measurement:
     def _imports(self) -> None:
         taken: dict[Key, list[float]] = {}
         for _ in range(self.effort.values):
-            for module in plan.IMPORTS:
+            for statement, peer in plan.IMPORTS.items():
                 try:
-                    python = self._python(module, plan.IMPORT_PEERS.get(module))
+                    python = self._python(statement, peer)
                 except Unavailable:
                     continue
                 program = (
-                    "import time; began = time.perf_counter(); import "
-                    f"{module}; print(time.perf_counter() - began)"
+                    f"import time; began = time.process_time(); {statement}; "
+                    "print(time.process_time() - began)"
                 )
                 done = subprocess.run(
-                    [str(python), "-c", program], capture_output=True, text=True, check=True
+                    [python, "-c", program], capture_output=True, text=True, check=True
                 )
-                taken.setdefault((module, "import"), []).append(float(done.stdout.split()[-1]))
+                taken.setdefault((statement, "import"), []).append(float(done.stdout.split()[-1]))
         self.results.add(taken)
 
     def _memory(self) -> None:

@@ -83,17 +83,18 @@ REGISTRY = {
     },
 }
 
-IMPORTS = (
-    "opentelemetry.trace",
-    "otel_studio",
-    "opentelemetry.sdk.trace",
-    "prometheus_client",
-    "logfire",
-    "autometrics",
-    "ddtrace",
-)
-#: The environments of imports that are not in this one.
-IMPORT_PEERS = {"logfire": "logfire", "autometrics": "autometrics", "ddtrace": "ddtrace"}
+#: What is imported, and the environment it needs where that is not this one.
+IMPORTS: dict[str, str | None] = {
+    "import opentelemetry.trace": None,
+    "import otel_studio": None,
+    "from otel_studio import track": None,
+    "from otel_studio import configure": None,
+    "import opentelemetry.sdk.trace": None,
+    "import prometheus_client": None,
+    "import logfire": "logfire",
+    "import autometrics": "autometrics",
+    "import ddtrace": "ddtrace",
+}
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ BOUNDS = (
     ),
     Bound(
         "`import otel_studio` against `import opentelemetry.trace`",
-        ("otel_studio", "import"),
-        ("opentelemetry.trace", "import"),
+        ("import otel_studio", "import"),
+        ("import opentelemetry.trace", "import"),
         1.3,
     ),
     Bound(

@@ -76,7 +76,7 @@ def _operations(results: Measurements) -> str:
         if any(cells):
             rows.append([row.title, *cells, "" if relative is None else f"{relative:.2f}"])
     return _table(
-        "Microseconds per operation; the last column is the function against OTel Studio's",
+        "CPU microseconds per operation; the last column is the function against OTel Studio's",
         ["", *plan.SHAPES.values(), "ratio"],
         rows,
     )
@@ -114,11 +114,11 @@ def _registry(results: Measurements) -> str:
 
 def _imports(results: Measurements) -> str:
     rows = [
-        [f"`import {module}`", f"{seconds * 1e3:.0f}"]
-        for module in plan.IMPORTS
-        if (seconds := results.median((module, "import"))) is not None
+        [f"`{statement}`", f"{seconds * 1e3:.0f}"]
+        for statement in plan.IMPORTS
+        if (seconds := results.median((statement, "import"))) is not None
     ]
-    return _table("Milliseconds to import, in a fresh process", ["", "ms"], rows)
+    return _table("CPU milliseconds to import, in a fresh process", ["", "ms"], rows)
 
 
 def _micro(seconds: float | None) -> str:

@@ -85,7 +85,7 @@ def interleave(
     seconds: float,
     loops: dict[tuple[str, str], int],
 ) -> dict[tuple[str, str], list[float]]:
-    """Return seconds per operation by subject and shape, taken in turns.
+    """Return CPU seconds per operation by subject and shape, taken in turns.
 
     One value of every subject, then the next of every subject: values of the same index were
     taken close in time, and their ratio means something on a machine whose speed wanders.
