@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from otel_studio.caches.backend import Backend, Growth, Read, summed
 from otel_studio.caches.entries import EntryLedger
 from otel_studio.caches.keys import KeyLabels
+from otel_studio.caches.mapping import RecordingMapping, size_in_memory
 from otel_studio.caches.report import performance_of
 from otel_studio.caches.statistics import (
     CLEAR,
@@ -25,7 +26,6 @@ from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
 
 if TYPE_CHECKING:
-    from otel_studio.caches.mapping import RecordingMapping
     from otel_studio.caches.records import CachePerformance, CacheReading
 
 K = TypeVar("K")
@@ -152,19 +152,19 @@ class Cache:
     def wrap(
         self,
         mapping: MutableMapping[K, V],
-        sizer: Callable[[V], int] | None = None,
+        sizer: Callable[[V], int] | None = size_in_memory,
     ) -> RecordingMapping[K, V]:
         """Return a mapping that does what the given one does and records it here.
 
         Args:
             mapping: the cache itself; what is done to it directly is not recorded.
-            sizer: returns the bytes of a value; without it memory is not known.
+            sizer: returns the bytes of a value as it is stored; by default those of the object
+                and what it holds, projected from the first 200 elements. With `None` memory
+                is not known.
 
         Example:
             >>> thumbnails = previews.wrap({}, sizer=len)  # doctest: +SKIP
         """
-        from otel_studio.caches.mapping import RecordingMapping
-
         return RecordingMapping(self, mapping, sizer, self._clock)
 
     def attach(self, read: Read, *, remote: bool = False, from_now: bool = False) -> None:

@@ -104,6 +104,18 @@ def test_response_times_are_those_of_the_mapping(
     assert report().average_response_time_ms == 250.0
 
 
+def test_bytes_are_measured_without_a_word(previews: Cache, report) -> None:
+    """By default the stored object is measured with what it holds; `None` switches that off."""
+    mapping = previews.wrap({})
+    mapping["a"] = [bytes(1_000_000), bytes(2_000_000)]
+    assert report().current_memory_usage_mb == pytest.approx(3.0, rel=0.001)
+    silent = previews.wrap({}, sizer=None)
+    del mapping["a"]
+    silent["b"] = bytes(1_000_000)
+    assert report().current_memory_usage_mb == 0.0
+    assert report().peak_memory_usage_mb == pytest.approx(3.0, rel=0.001)
+
+
 def test_failing_sizer_costs_only_the_size(previews: Cache, report) -> None:
     """A sizer that raises never reaches who stores; the entry has no bytes."""
 
