@@ -147,11 +147,14 @@ class EndedSpans:
 
     def _follow_wall_clock(self) -> None:
         """Follow a clock that was set; what began before it was keeps the times it had."""
-        for consumer in self.consumers:
-            keep_times = getattr(consumer, "keep_times", None)
-            if keep_times is not None:
-                keep_times()
-        keep_start_times(list(self.spans))
+        try:
+            for consumer in self.consumers:
+                keep_times = getattr(consumer, "keep_times", None)
+                if keep_times is not None:
+                    keep_times()
+            keep_start_times(self.spans.copy())
+        except Exception as error:
+            report_internal_error("following the wall clock", error)
         self.timebase.refresh()
 
     def forget_after_fork(self) -> None:

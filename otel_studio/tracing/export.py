@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SUPPRESS_KEY
+from otel_studio.tracing.buffer import keep_start_times
 
 
 class ExportQueue:
@@ -43,6 +44,9 @@ class ExportQueue:
 
     def _start_empty(self) -> None:
         self._queue: deque[Any] = deque()
+        #: Spans queued, and spans done with (sent or failed), since the beginning.
+        self._queued = 0
+        self._handled = 0
         self._wake = threading.Event()
         #: Held while a batch is with the exporter.
         self._exporting = threading.Lock()
@@ -62,6 +66,7 @@ class ExportQueue:
             self.dropped["queue_full"] += len(sampled) - max(room, 0)
             sampled = sampled[: max(room, 0)]
         self._queue.extend(sampled)
+        self._queued += len(sampled)
         if self._thread is None:
             self._start_thread()
         if len(self._queue) >= self._batch_size:
@@ -72,8 +77,15 @@ class ExportQueue:
         try:
             thread.start()
         except RuntimeError:
-            return  # the interpreter is going down: shutdown() sends what waits
+            return  # the interpreter is going down: force_flush() sends what waits
         self._thread = thread
+
+    def _export_here(self) -> None:
+        token = context_api.attach(context_api.set_value(SUPPRESS_KEY, True))
+        try:
+            self._export_batch()
+        finally:
+            context_api.detach(token)
 
     def _work(self) -> None:
         # What the exporter's own client does (requests, grpc) must not become spans again.
@@ -104,6 +116,11 @@ class ExportQueue:
                 self.exported += len(batch)
             else:
                 self.dropped["export_failed"] += len(batch)
+            self._handled += len(batch)
+
+    def keep_times(self) -> None:
+        """Have the spans that wait keep their times, before the wall clock is followed."""
+        keep_start_times(self._queue.copy())
 
     @property
     def waiting(self) -> int:
@@ -117,22 +134,23 @@ class ExportQueue:
             timeout_millis: milliseconds until this returns, at most.
 
         Returns:
-            whether the queue was empty and no batch under way in time.
+            whether the exporter was done with all of them in time.
         """
         deadline = time.monotonic() + timeout_millis / 1000
-        if self._thread is None:
-            return not self._queue
-        while self._queue:
-            self._wake.set()
-            if not self._thread.is_alive() or time.monotonic() >= deadline:
+        goal = self._queued
+        while self._handled < goal:
+            if time.monotonic() >= deadline:
                 return False
+            if self._thread is None:  # none could be started: this one does its work
+                self._export_here()
+                continue
+            if not self._thread.is_alive():
+                return False
+            self._wake.set()
             # Woken early when the batch in hand is done.
             if self._exporting.acquire(timeout=max(deadline - time.monotonic(), 0)):
                 self._exporting.release()
                 time.sleep(0.001)
-        if not self._exporting.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            return False
-        self._exporting.release()
         return True
 
     def shutdown(self, timeout: float = 5.0) -> bool:
@@ -160,6 +178,7 @@ class ExportQueue:
         lost = len(self._queue)
         if lost:
             self.dropped["shutdown"] += lost
+            self._handled += lost
             self._queue.clear()
         return sent
 

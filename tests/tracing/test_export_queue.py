@@ -165,9 +165,9 @@ def test_where_no_thread_can_be_started_a_flush_sends(monkeypatch: pytest.Monkey
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     sink = Sink()
     provider, queue = built(sink)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     end_spans(provider, 12)
     assert queue.shutdown(5)
     assert [len(batch) for batch in sink.batches] == [10, 2]
