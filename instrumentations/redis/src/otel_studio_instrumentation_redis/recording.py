@@ -8,8 +8,9 @@ from time import perf_counter
 from typing import Any
 
 import redis
-import redis.asyncio
+import redis.asyncio.client
 import redis.asyncio.cluster
+import redis.client
 import redis.cluster
 
 from otel_studio.caches import UNKNOWN_KEY, Cache
