@@ -370,9 +370,7 @@ def test_a_class_in_place(s):
 
 def test_a_built_in_class_is_refused_in_one_sentence(s):
     """Its methods cannot be replaced; an object's can be proxied."""
-    with pytest.raises(
-        TypeError, match=r"methods of dict cannot be replaced.*object of it"
-    ):
+    with pytest.raises(TypeError, match=r"methods of dict cannot be replaced.*object of it"):
         instrument(dict, service=SERVICE)
 
 
