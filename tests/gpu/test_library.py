@@ -15,6 +15,9 @@ from fake_nvml import A10, H100, as_text, two_cards
 
 from parts import ROOT
 
+HAS_CARD = Path("/dev/nvidia0").exists()
+on_a_card = pytest.mark.only_where(HAS_CARD, "an NVIDIA card")
+
 _PROGRAM = f"""
 import json, sys
 sys.path[:0] = [{str(ROOT)!r}]
@@ -56,12 +59,10 @@ def _run(**environment: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.fixture(params=["scripted", "real"])
+@pytest.fixture(params=["scripted", pytest.param("real", marks=on_a_card)])
 def answer(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """What a fresh process reads by the scripted library, and by the driver of this machine."""
     if request.param == "real":
-        if not Path("/dev/nvidia0").exists():
-            pytest.skip("there is no NVIDIA card here (/dev/nvidia0)")
         return _run()
     library: Path = request.getfixturevalue("library")
     (tmp_path / "script").write_text(as_text(two_cards()))
@@ -104,10 +105,9 @@ def test_the_library_is_found_by_its_name(library: Path, tmp_path: Path) -> None
     assert [card["device_id"] for card in answer["records"]] == [A10, H100]
 
 
+@pytest.mark.only_where(not HAS_CARD, "a machine without an NVIDIA driver")
 def test_without_a_driver(tmp_path: Path) -> None:
     """With the package but no driver: an empty list, a reason, and nobody looks again."""
-    if Path("/dev/nvidia0").exists():
-        pytest.skip("there is a driver here")
     answer = _run(LD_LIBRARY_PATH=str(tmp_path))
     assert answer["records"] == []
     assert answer["wait"] is None

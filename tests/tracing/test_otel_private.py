@@ -49,9 +49,9 @@ MOVED = "a new OpenTelemetry release moved {}: otel_studio/otel_private.py must 
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_the_private_name_is_there(owner: Any, name: str) -> None:
-    """The attribute exists under its name."""
+    """The attribute exists under its name; what older SDKs lack, the provider makes up for."""
     if name in ("_tracers_lock", "_apply_tracer_configurator") and not hasattr(owner, name):
-        pytest.skip("an older SDK, which the provider makes up for")
+        return
     assert hasattr(owner, name), MOVED.format(f"{owner!r}.{name}")
 
 

@@ -114,7 +114,7 @@ def test_a_closed_loop_refuses_as_ever(executors: Any) -> None:
     coroutine.close()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.only_where(sys.version_info >= (3, 12), "Python 3.12, where eager tasks came")
 def test_eager_tasks_are_counted_without_a_wait(executors: Any) -> None:
     """A factory of its own may run the first step at once, so no wait is claimed."""
 

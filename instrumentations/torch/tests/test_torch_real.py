@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 
 import pytest
 
-pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+pytestmark = pytest.mark.only_where(
+    find_spec("torch") is not None, "PyTorch, which takes gigabytes"
+)
 
 
 def run(script: str) -> None:
