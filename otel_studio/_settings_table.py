@@ -150,7 +150,7 @@ class Settings:
         REGISTRY,
     )
     registry_backlog: int = _setting(
-        2_048,
+        512,
         kinds.Integer(1, 1_000_000),
         "Ended operations that may wait to be folded into the statistics before the caller "
         "folds them itself. Nothing is ever lost.",

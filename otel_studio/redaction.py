@@ -90,6 +90,20 @@ class Redactor:
             return found
         return self._searched(text)
 
+    def holds_none(self, values: Mapping[str, Any]) -> bool:
+        """Tell quickly whether a mapping is known to hold no secret; `False` says nothing."""
+        secret, clean = self._keys, self._clean
+        for key, value in values.items():
+            if secret.get(key) is not False:
+                return False
+            kind = type(value)
+            if kind is str:
+                if value not in clean:
+                    return False
+            elif kind is not int and kind is not float and kind is not bool:
+                return False
+        return True
+
     def value(self, key: str, value: Any) -> Any:
         """Return a value without its secrets; the same object where it holds none.
 

@@ -103,8 +103,9 @@ class SpanEncoder:
         append = chunks.append
         for span in spans:
             try:
-                start = span._start_unix or span._start + offset
-                kind = span._kind
+                simple = span._simple
+                start = span._start + offset if simple else span.start_time
+                kind = _INTERNAL if simple else span._kind
                 parent_id = span._parent_id
                 if parent_id:
                     fixed = _pack_child(
@@ -113,7 +114,7 @@ class SpanEncoder:
                         b"\x22\x08", parent_id.to_bytes(8, "big"),
                         0x39, start, 0x41, start + span._end - span._start,
                     )  # fmt: skip
-                    if kind is _INTERNAL and not span._parent_remote:
+                    if simple or (kind is _INTERNAL and not span._parent_remote):
                         shape = internal_children
                     else:
                         shape = self._shapes[id(kind), True, span._parent_remote]
@@ -128,7 +129,7 @@ class SpanEncoder:
                     else:
                         shape = self._shapes[id(kind), False, False]
                 tail, plain, bare, size = shape[span._name]
-                if (
+                if not simple and (
                     span._status_code is not _UNSET
                     or span._events
                     or span._links

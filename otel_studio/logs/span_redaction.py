@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.sdk.trace import Event
-from opentelemetry.trace import Link, StatusCode
+from opentelemetry.trace import Link
 
 from otel_studio.failure import Failure
 from otel_studio.guard import report_internal_error
@@ -58,13 +58,13 @@ class SpanRedactor:
         """Redact a batch of ended spans, of our provider or of another one."""
         if self._redactor.is_idle:
             return
+        holds_none = self._redactor.holds_none
         for span in spans:
-            if type(span) is not AbandonedSpan and (
-                span._attributes
-                or span._events
-                or span._status_code is StatusCode.ERROR
-                or (type(span) is StudioSpan and span._links)
-            ):
+            if span._simple:
+                attributes = span._attributes
+                if attributes and not holds_none(attributes):
+                    self.redact(span)
+            elif type(span) is not AbandonedSpan:
                 self.redact(span)
 
     def redact(self, span: Any) -> None:

@@ -40,6 +40,9 @@ class _Scope:
 class ForeignRun:
     """A span of another provider, in the form that the registry folds."""
 
+    #: It is looked through in full: what another provider's span holds is known at its end.
+    _simple = False
+
     __slots__ = (
         "_attributes",
         "_children",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +92,8 @@ class OperationStatistics:
         self.sketch = Sketch()
         #: By error type; `None` for runs that did not fail.
         self.series: dict[str | None, Series] = {}
-        self.recent: deque[Any] = deque(maxlen=max(self._bounds.recent_runs, 1))
+        #: The latest runs, oldest first.
+        self.recent: list[Any] = []
         #: The slowest runs, slowest first.
         self.slowest: list[Any] = []
         self._slow_limit = -1
@@ -137,14 +137,19 @@ class OperationStatistics:
         """Fold the batch in hand; returns how many runs it held (abandoned ones left out)."""
         spans = self.pending
         self.pending = []
-        plain = [s for s in spans if not s._outcome and s._status_code is _UNSET]
+        plain = [
+            s for s in spans if s._simple or (not s._outcome and s._status_code is _UNSET)
+        ]
         if len(plain) != len(spans):
             spans = self._fold_unusual(spans, plain, errors)
             if not spans:
                 return 0
         elif plain:
             self._add(None, plain)
-        self.recent.extend(spans[-self._bounds.recent_runs :])
+        latest = spans[-self._bounds.recent_runs :]
+        for span in latest:
+            span._thread = 0  # it was for the list of running operations: an object less to keep
+        self.recent = (self.recent + latest)[-self._bounds.recent_runs :]
         return len(spans)
 
     def _fold_unusual(self, spans: list[Any], plain: list[Any], errors: ErrorGroups) -> list[Any]:

@@ -53,6 +53,7 @@ class AbandonedSpan:
 
     __slots__ = ("_name", "_tracer")
 
+    _simple = False
     _outcome = OUTCOME_ABANDONED
     _parent_span = None
     _flags = 0

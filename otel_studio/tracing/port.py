@@ -97,6 +97,7 @@ class FastPort:
         if type(span) is not StudioSpan or span._end or isinstance(error, expected):
             return  # what `op.fail` said of a run stays, also where an expected exception leaves it
         # First, and by itself: at the recursion limit the rest may fail.
+        span._simple = False
         span._outcome = OUTCOME_ERROR
         try:
             if is_cancellation(error):
@@ -112,6 +113,7 @@ class FastPort:
     def abandon(self, span: Any) -> None:
         """End a span that was dropped: counted as abandoned, without a duration."""
         if type(span) is StudioSpan and not span._end:
+            span._simple = False
             span._outcome = OUTCOME_ABANDONED
             span.set_attribute(OUTCOME_ATTRIBUTE, "abandoned")
             self.end(span)
@@ -168,6 +170,9 @@ def _make_starts(
                     else (sampled if trace_id & RATIO_MASK < bound else unsampled)
                 )
                 span._parent_span = None
+                span._end = 0
+                span._attributes = None
+                span._simple = True
                 span._thread = get_ident()
                 span._start = now()
                 activate(span)
@@ -180,8 +185,12 @@ def _make_starts(
                 span._flags = parent._flags
                 span._parent_span = parent
                 span._parent_id = parent._span_id
-                if parent._trace_state is not None:
+                span._end = 0
+                span._attributes = None
+                span._simple = True
+                if not parent._simple and parent._trace_state is not None:
                     span._trace_state = parent._trace_state
+                    span._simple = False
                 span._thread = get_ident()
                 span._start = now()
                 activate(span)

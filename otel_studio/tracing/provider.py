@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import random
 import threading
+import weakref
 from _thread import get_ident
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from opentelemetry.context import Context
@@ -72,7 +73,7 @@ class StudioTracerProvider(TracerProvider):
         span_limits: SpanLimits | None = None,
         *,
         clock: Clock | None = None,
-        backlog: int = 2048,
+        backlog: int = 512,
         **sdk_options: Any,
     ) -> None:
         super().__init__(
@@ -92,6 +93,8 @@ class StudioTracerProvider(TracerProvider):
         self.identity: Callable[[], Resource] | None = None
         #: Spans of operations that run now; they keep themselves alive until they end.
         self.active: set[StudioSpan] = set()
+        #: Every tracer that this provider made or adopted, while somebody holds it.
+        self.made_tracers: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
         self.active_references: set[ActiveReference] = set()
         #: Measures the runs of operations from outside; set before the first of them.
@@ -123,7 +126,30 @@ class StudioTracerProvider(TracerProvider):
             if tracer is None:
                 tracer = StudioTracer(self, scope, self._apply_tracer_configurator(scope))
                 self._tracers[scope] = tracer
+                self.made_tracers.add(tracer)
         return tracer
+
+    def adopt(self, tracers: Iterable[StudioTracer]) -> None:
+        """Take over the tracers of a provider that has ended.
+
+        Programs and instrumentations get a tracer once and keep it (a `ProxyTracer` of
+        OpenTelemetry's API does): its spans come here from now on.
+
+        Args:
+            tracers: of any other provider.
+        """
+        if self._disabled:
+            return
+        for tracer in list(tracers):
+            with self._tracers_lock:
+                self._tracers.setdefault(tracer.scope, tracer)
+                self.made_tracers.add(tracer)
+            tracer.move(self, self._apply_tracer_configurator(tracer.scope))
+
+    def _update_resource(self, resource: Resource) -> None:
+        super()._update_resource(resource)
+        for tracer in list(self.made_tracers):  # two that were adopted may share a scope
+            tracer._set_resource(self._resource)
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Register a processor; one that offers `consume` gets batches of ended spans."""
@@ -198,13 +224,17 @@ class StudioTracer(Tracer):
         self, provider: StudioTracerProvider, scope: InstrumentationScope, tracer_config: Any
     ) -> None:
         # The SDK tracer's own __init__ only stores these, and builds self-metrics we replace.
+        self.scope = scope
+        self.name = scope.name
+        self.instrumentation_info = None  # type: ignore[assignment]  # deprecated by the scope
+        self.move(provider, tracer_config)
+
+    def move(self, provider: StudioTracerProvider, tracer_config: Any) -> None:
+        """Belong to a provider from now on; what runs goes on and is not counted there."""
         self.provider = provider
         self.sampler = provider.sampler
         self.resource = provider.resource
         self.id_generator = provider.id_generator
-        self.instrumentation_info = None  # type: ignore[assignment]  # deprecated by the scope
-        self.scope = scope
-        self.name = scope.name
         self.span_limits = provider._span_limits
         self.timebase = provider.timebase
         self.now = provider.clock.monotonic_ns
@@ -320,10 +350,12 @@ class StudioTracer(Tracer):
             span._parent_context = parent_context
             span._parent_id = parent_context.span_id
             span._parent_remote = parent_context.is_remote
+            span._simple = False
         elif type(parent) is StudioSpan:
             span._parent_id = parent._span_id
         if trace_state:
             span._trace_state = trace_state
+            span._simple = False
         self._fill(span, kind, attributes, links, start_time)
         if not record_exception:
             span._record_exception = False
@@ -346,6 +378,7 @@ class StudioTracer(Tracer):
     ) -> None:
         if kind is not SpanKind.INTERNAL:
             span._kind = kind
+            span._simple = False
         if attributes:
             span.set_first_attributes(attributes)
         if links:
@@ -353,6 +386,7 @@ class StudioTracer(Tracer):
         if start_time is not None:
             span._start_unix = unix_time(start_time)
             span._explicit_start = True
+            span._simple = False
 
     def _sampled_span(
         self,

@@ -104,10 +104,11 @@ def plan(sampler: sampling.Sampler) -> SamplingPlan | None:
     sampler that may drop a span altogether is not: a dropped span must never reach the
     processors.
     """
-    if isinstance(sampler, RecordAll):
-        root = sampler.root
-    else:
-        root = otel_sdk_private.always_record_root(sampler)
+    root: sampling.Sampler | None = (
+        sampler.root
+        if isinstance(sampler, RecordAll)
+        else otel_sdk_private.always_record_root(sampler)
+    )
     records_all = root is not None
     if root is not None:
         sampler = root
