@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -34,7 +34,7 @@ from otel_studio.registry.registry import Limits, Registry
 from otel_studio.registry.statistics import Bounds
 from otel_studio.registry.ticker import FoldTicker
 from otel_studio.tracing.buffer import EndedSpans, Timebase
-from otel_studio.tracing.provider import StudioTracerProvider
+from otel_studio.tracing.provider import StudioTracer, StudioTracerProvider
 from otel_studio.tracing.sampling import RecordAll, RecordingEverything, build_sampler
 from otel_studio.version import __version__
 
@@ -149,7 +149,7 @@ class Studio:
 
     def _build_span_exporters(self) -> None:
         settings = self.settings
-        if not self.owns_tracer_provider:
+        if not self.owns_tracer_provider or settings.sdk_disabled:
             return  # its owner decides what leaves the process
         for name in settings.traces_exporter:
             exporter = _made("traces exporter", name, lambda n=name: self._span_exporter(n))
@@ -207,7 +207,7 @@ class Studio:
             readers += otel_sdk_private.metric_readers(existing)
         else:
             self.owns_meter_provider = True
-            for name in self.settings.metrics_exporter:
+            for name in () if self.settings.sdk_disabled else self.settings.metrics_exporter:
                 reader = _made("metrics exporter", name, lambda n=name: self._metric_reader(n))
                 if reader is not None:
                     readers.append(reader)
@@ -380,6 +380,8 @@ class Studio:
 
     def start(self) -> None:
         """Start the threads: one that folds, and those of the rooms that the settings name."""
+        if self.settings.sdk_disabled:
+            return
         self._ticker.start()
         if self._caches is not None:
             self._caches.start()
@@ -431,6 +433,7 @@ class Studio:
         self._stopped = True
         _live.discard(self)
         limit = self.settings.shutdown_timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
         from otel_studio.exporters.shutdown import end_within
 
         self._ticker.stop()
@@ -438,6 +441,8 @@ class Studio:
             if room is not None:
                 room.stop(min(limit / 5, 1.0))
         self._ended.fold()
+        # What stopping the threads has taken is no longer there for sending.
+        limit = max(deadline - time.monotonic(), 0.1)
         tasks: dict[str, Any] = {
             f"export queue {number}": lambda q=queue: q.shutdown(limit)
             for number, queue in enumerate(self.export_queues)
@@ -449,6 +454,8 @@ class Studio:
         if self._logs is not None:
             tasks["logs"] = self._logs.shutdown_export
             exporters += self._logs.exporters
+        if self.prometheus is not None:
+            tasks["metrics endpoint"] = self.prometheus.close
         done = end_within(limit, tasks, exporters)
         if self._span_processor is not None:
             self._span_processor.shutdown()
@@ -456,8 +463,6 @@ class Studio:
             self._recording.undo()
         if self._producer is not None and not self.owns_meter_provider:
             self._producer.detach()
-        if self.prometheus is not None:
-            self.prometheus.close()
         return done
 
     # Fork
@@ -586,6 +591,8 @@ _live: weakref.WeakSet[Studio] = weakref.WeakSet()
 _lock = threading.RLock()
 _default: Studio | None = None
 _override: list[Studio] = []
+#: Tracers of isolated Studios that have ended: the next provider takes them over.
+_orphans: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
 
 
 def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
@@ -621,15 +628,16 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
                     "; ".join(differing),
                 )
             return _default
-        studio = Studio(settings, attach=True)
+        studio = Studio(settings, attach=not settings.sdk_disabled)
         caches = cache_handles.process_registry()
         caches.adopt(**_cache_settings(settings))
         studio.use_caches(caches)
-        _install(studio)
+        if not _override:  # else at the end of the isolated block
+            _install(studio)
         _default = studio
         studio.start()
         _register_for_exit()
-    if settings.instrument:
+    if settings.instrument and not settings.sdk_disabled:
         from otel_studio import autotrack
 
         autotrack.install(settings.instrument)
@@ -642,6 +650,9 @@ def _install(studio: Studio) -> None:
         ports.use_tracer_provider(trace_api.NoOpTracerProvider())
         return
     if studio.owns_tracer_provider:
+        before = otel_private.global_tracer_provider()
+        for tracers in (getattr(before, "made_tracers", ()), _orphans):
+            _hand_tracers(tracers, studio.tracer_provider)
         otel_private.replace_global_tracer_provider(studio.tracer_provider, for_good=True)
     if studio.owns_meter_provider:
         otel_private.replace_global_meter_provider(studio.meter_provider, for_good=True)
@@ -713,8 +724,9 @@ def current() -> Studio:
 def overriding(studio: Studio) -> Iterator[Studio]:
     """Make a Studio the current one inside the block, for operations, queries and OpenTelemetry."""
     tracers, meters = otel_private.global_tracer_provider(), otel_private.global_meter_provider()
-    before = ports.tracer_provider_in_use()
+    before, default = ports.tracer_provider_in_use(), _default
     _override.append(studio)
+    _hand_tracers(_orphans, studio.tracer_provider)
     caches = cache_handles.use_registry(studio.caches)
     otel_private.replace_global_tracer_provider(studio.tracer_provider)
     otel_private.replace_global_meter_provider(studio.meter_provider)
@@ -729,7 +741,18 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         otel_private.replace_global_meter_provider(meters)
         ports.use_tracer_provider(before)
         wrapping.keep_argument_characters(characters)
+        _hand_tracers(getattr(studio.tracer_provider, "made_tracers", ()), tracers)
+        if _default is not None and _default is not default and not _override:
+            _install(_default)  # configured inside the block
         studio.shutdown()
+
+
+def _hand_tracers(tracers: Iterable[StudioTracer], provider: Any) -> None:
+    """Let tracers belong to a provider; where it is none of ours, to the next that is."""
+    if isinstance(provider, StudioTracerProvider):
+        provider.adopt(tracers)
+    else:
+        _orphans.update(tracers)
 
 
 # The interpreter's exit, and fork

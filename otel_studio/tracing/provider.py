@@ -141,14 +141,12 @@ class StudioTracerProvider(TracerProvider):
         if self._disabled:
             return
         for tracer in list(tracers):
-            with self._tracers_lock:
-                self._tracers.setdefault(tracer.scope, tracer)
-                self.made_tracers.add(tracer)
+            self.made_tracers.add(tracer)  # not among `_tracers`, which would keep it for good
             tracer.move(self, self._apply_tracer_configurator(tracer.scope))
 
     def _update_resource(self, resource: Resource) -> None:
         super()._update_resource(resource)
-        for tracer in list(self.made_tracers):  # two that were adopted may share a scope
+        for tracer in list(self.made_tracers):  # those adopted are not among the SDK's
             tracer._set_resource(self._resource)
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
@@ -378,7 +376,6 @@ class StudioTracer(Tracer):
     ) -> None:
         if kind is not SpanKind.INTERNAL:
             span._kind = kind
-            span._simple = False
         if attributes:
             span.set_first_attributes(attributes)
         if links:

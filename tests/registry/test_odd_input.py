@@ -17,6 +17,11 @@ from otel_studio.registry.processor import RegistrySpanProcessor
 from otel_studio.testing.isolation import Isolated, isolated
 
 
+@pytest.fixture(autouse=True)
+def nothing_failed_before() -> None:
+    guard.forget_said()
+
+
 def foreign(s: Isolated) -> Any:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(
