@@ -1,4 +1,4 @@
-"""The live table of operations: redrawn in place on a terminal, printed anew elsewhere."""
+"""The live screen of operations, facts and logs: redrawn on a terminal, else printed anew."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from examples.demo_driver.facts import Fact, facts
 from examples.demo_driver.waiting import stopped_within
 from otel_studio import api
 from otel_studio.api import ServiceSummary
@@ -20,8 +21,10 @@ from otel_studio.api import ServiceSummary
 #: Seconds between two tables where they cannot be redrawn in place.
 PLAIN_INTERVAL = 5.0
 LIVE_INTERVAL = 0.5
-#: Lines of a terminal that are not rows: addresses, headings, log records.
+#: Lines of a terminal that are neither rows nor facts: addresses, headings, log records.
 OTHER_LINES = 12
+#: A log record's time, the beginning of its trace's id, and what it says.
+LOG_FORMAT = "%(asctime)s %(trace_id)-8.8s %(levelname)s %(message)s"
 CONTRIB_PREFIX = "opentelemetry.instrumentation."
 
 
@@ -35,7 +38,8 @@ class LastRecords(logging.Handler):
     def __init__(self, limit: int = 4) -> None:
         super().__init__()
         self._lines: deque[str] = deque(maxlen=limit)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        outside_of_any_trace = {"trace_id": ""}
+        self.setFormatter(logging.Formatter(LOG_FORMAT, "%H:%M:%S", defaults=outside_of_any_trace))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record, the oldest one going."""
@@ -82,10 +86,20 @@ class Screen:
                 live.update(self.picture(), refresh=True)
 
     def picture(self) -> RenderableType:
-        """Return the table of now, and the last log records."""
-        rows = self._console.height - OTHER_LINES if self._console.is_terminal else None
+        """Return the table of now, the facts beside it, and the last log records."""
+        known = facts()
+        rows = self._console.height - OTHER_LINES - len(known)
+        table = operations_table(
+            api.get_all_metrics(), max(rows, 1) if self._console.is_terminal else None
+        )
         records = Text("\n".join(self._records.lines()), "dim", no_wrap=True, overflow="ellipsis")
-        return Group(operations_table(api.get_all_metrics(), rows), records, "")
+        return Group(table, *map(fact_line, known), records)
+
+
+def fact_line(fact: Fact) -> Text:
+    """Return one line that says something beside the table."""
+    label, words = fact
+    return Text.assemble((f"{label:<8} ", "bold"), words, no_wrap=True, overflow="ellipsis")
 
 
 def operations_table(services: Iterable[ServiceSummary], most_rows: int | None = None) -> Table:

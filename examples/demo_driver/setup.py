@@ -17,6 +17,7 @@ def configure_studio() -> str | None:
     of whoever starts it decide: those for a Collector, for example.
     """
     os.environ.setdefault("OTEL_SERVICE_NAME", "media-backend")
+    os.environ.setdefault("OTEL_STUDIO_LOGGING", "true")
     exporter = os.environ.setdefault("OTEL_METRICS_EXPORTER", "prometheus")
     host = os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1")
     port = os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_PORT", str(free_port(PROMETHEUS_PORT)))

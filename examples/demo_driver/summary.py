@@ -1,4 +1,4 @@
-"""What the demo says at its end: operations, slowest runs, errors, caches, memory, GPUs."""
+"""What the demo says at its end: operations, slow runs, errors, caches, encodes, memory, logs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.text import Text
 
 from examples.demo_driver.screen import milliseconds, operations_table, short_name
+from examples.preview_service.encodes import ffmpeg
 from otel_studio import api
 from otel_studio.api import MemoryUsage
 
 SLOWEST = 5
 SHARES_OF_A_RUN = 4
 ERROR_KINDS = 8
+LAST_ENCODES = 3
 
 
 def print_summary(
@@ -33,8 +35,10 @@ def print_summary(
     _print_slowest_runs(console)
     _print_errors(console)
     _print_caches(console)
+    _print_encodes(console)
     _print_memory(console, memory)
     _print_gpus(console)
+    _print_logs(console)
 
 
 def _print_slowest_runs(console: Console) -> None:
@@ -88,6 +92,40 @@ def _print_caches(console: Console) -> None:
             )
 
 
+def _print_encodes(console: Console) -> None:
+    if ffmpeg is None:
+        return
+    encodes = ffmpeg.statistics()
+    _heading(
+        console,
+        f"Encodes: {encodes.completed_encodes} done with {encodes.encoded_frames} frames, "
+        f"{encodes.failed_encodes} failed",
+    )
+    jobs = [job for job in ffmpeg.sessions(running=False) if job.operation == "encode"]
+    for job in jobs[:LAST_ENCODES]:
+        speed = "-" if job.average_fps is None else f"{job.average_fps:.0f}"
+        _line(
+            console,
+            f"{speed:>8} fps  {job.codec} {job.resolution}, {job.frames or 0} frames in "
+            f"{milliseconds(job.duration_ms)} ms, {job.state}",
+        )
+
+
+def _print_logs(console: Console) -> None:
+    levels: Counter[str] = Counter()
+    for count in api.get_log_counts():
+        levels[count.level] += count.count
+    _heading(
+        console, "Logs: " + (", ".join(f"{n} {level}" for level, n in levels.items()) or "none")
+    )
+    failed = api.get_recent_operations(outcome="error")
+    told = next((run for run in failed if run.log_records), None)
+    if told is not None:
+        _line(console, f"    trace {told.trace_id}, {_full(told.service, told.operation)}")
+        for record in told.log_records:
+            _line(console, f"        {record['level']} {record['message']}", "dim")
+
+
 def _print_memory(console: Console, memory: MemoryUsage) -> None:
     _heading(console, "Memory")
     _line(
@@ -97,7 +135,11 @@ def _print_memory(console: Console, memory: MemoryUsage) -> None:
     )
     for name, service in sorted(memory.services.items()):
         how = service.measured_by.get("memory_mb")
-        _line(console, f"{_megabytes(service.memory_mb)}  {name}" + (f" ({how})" if how else ""))
+        peak = f", {_megabytes(service.peak_memory_mb).strip()} at its peak"
+        _line(
+            console,
+            f"{_megabytes(service.memory_mb)}  {name}{peak}" + (f" ({how})" if how else ""),
+        )
 
 
 def _print_gpus(console: Console) -> None:
@@ -122,4 +164,4 @@ def _heading(console: Console, words: str) -> None:
 
 
 def _line(console: Console, words: str, style: str = "") -> None:
-    console.print(Text(words, style, no_wrap=True, overflow="ellipsis"))
+    console.print(Text(words, style), no_wrap=True, overflow="ellipsis")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,7 +12,9 @@ import otel_studio as studio
 from examples.preview_service import clip_routes, preview_routes, queries
 from examples.preview_service.cache import PreviewCache, cache_service
 from examples.preview_service.clips import ClipLibrary
+from examples.preview_service.encodes import followed_encodes
 from examples.preview_service.jobs import JobQueue
+from examples.preview_service.media import frames_in_memory, media
 from examples.preview_service.previews import PreviewService
 from examples.preview_service.refusals import register_refusals
 from examples.preview_service.store import PreviewStore, open_database
@@ -33,7 +35,11 @@ def create_app(folder: Path) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with instrumented_database(engine), closing(cache_service.track_memory(cache.size)):
+        with ExitStack() as stack:
+            stack.enter_context(instrumented_database(engine))
+            stack.enter_context(followed_encodes(queue.waiting))
+            stack.enter_context(closing(cache_service.track_memory(cache.size)))
+            stack.enter_context(closing(media.track_memory(frames_in_memory)))
             queue.start()
             yield
             await queue.stop()

@@ -47,6 +47,10 @@ class JobQueue:
         """Start the workers on the running event loop."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._worker_count)]
 
+    def waiting(self) -> int:
+        """Return how many jobs wait to be done."""
+        return self._queue.qsize()
+
     async def stop(self) -> None:
         """Stop the workers; whoever still waits for a job gets `CancelledError`."""
         for worker in self._workers:

@@ -16,6 +16,7 @@ import av.error
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 import otel_studio as studio
 
@@ -27,6 +28,9 @@ VIDEO_CODEC = "libx264" if "libx264" in av.codecs_available else "mpeg4"
 ENCODER_OPTIONS = {"preset": "veryfast"} if VIDEO_CODEC == "libx264" else {}
 
 media = studio.service("media-service")
+
+#: The frames of the previews that are being made, by the identity of their list.
+_under_way: dict[int, list[av.VideoFrame]] = {}
 
 
 class NoPictures(Exception):
@@ -111,7 +115,8 @@ def resize_frame(frame: av.VideoFrame, width: int) -> av.VideoFrame:
 @studio.track("encode_picture", service="media-service")
 def encode_picture(frame: av.VideoFrame) -> bytes:
     """Return one frame as a JPEG file."""
-    encoder = av.CodecContext.create("mjpeg", "w")
+    with suppress_instrumentation():  # a picture of a stream is no encode job of its own
+        encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height = frame.width, frame.height
     encoder.pix_fmt = "yuvj420p"
@@ -137,6 +142,12 @@ def play(path: Path, width: int) -> Generator[bytes, None, None]:
             yield encode_picture(resize_frame(frame, width))
 
 
+def frames_in_memory() -> int:
+    """Return how many bytes the frames take that wait for their preview's encoder."""
+    frames = [frame for under_way in list(_under_way.values()) for frame in list(under_way)]
+    return sum(plane.buffer_size for frame in frames for plane in frame.planes)
+
+
 def render_preview(path: Path, width: int, stop: threading.Event) -> Preview:
     """Decode a clip, resize every fourth frame and encode the preview.
 
@@ -150,16 +161,20 @@ def render_preview(path: Path, width: int, stop: threading.Event) -> Preview:
         NoPictures: when it is a file of another kind, or without a single whole frame.
         RenderingStopped: when `stop` was set.
     """
-    frames = []
-    for frame in decode_frames(path, PREVIEW_STEP):
-        if stop.is_set():
-            raise RenderingStopped(f"the preview of {path.name} is no longer wanted")
-        frames.append(resize_frame(frame, width))
-    if not frames:
-        raise NoPictures(f"no frame of {path.name} is whole")
-    with media.operation("encode_preview") as operation:
-        operation.set_attribute("preview.frames", len(frames))
-        content = _encode(frames, FRAMES_PER_SECOND // PREVIEW_STEP)
+    frames: list[av.VideoFrame] = []
+    _under_way[id(frames)] = frames
+    try:
+        for frame in decode_frames(path, PREVIEW_STEP):
+            if stop.is_set():
+                raise RenderingStopped(f"the preview of {path.name} is no longer wanted")
+            frames.append(resize_frame(frame, width))
+        if not frames:
+            raise NoPictures(f"no frame of {path.name} is whole")
+        with media.operation("encode_preview") as operation:
+            operation.set_attribute("preview.frames", len(frames))
+            content = _encode(frames, FRAMES_PER_SECOND // PREVIEW_STEP)
+    finally:
+        del _under_way[id(frames)]
     return Preview(content, len(frames), frames[0].width, frames[0].height)
 
 

@@ -77,14 +77,21 @@ def test_it_ends_by_itself_with_real_figures(tmp_path: Path) -> None:
     text = output.read_text()
     assert "Traceback" not in text
     assert max(map(len, text.splitlines())) <= 80
-    for heading in ("Slowest runs", "Errors", "Caches", "Memory"):
+    for heading in ("Slowest runs", "Errors", "Caches", "Encodes", "Memory", "Logs"):
         assert heading in text
+    done = re.search(r"Encodes: (\d+) done with (\d+) frames, 0 failed", text)
+    assert done is not None
+    assert int(done[2]) > int(done[1]) > 0
+    assert re.search(r"\d+ fps  (libx264|mpeg4) \d+x\d+, \d+ frames", text)
+    assert re.search(r"^    trace [0-9a-f]{32}, ", text, re.MULTILINE)
     found = operations(dump)
     for service, operation in [
         ("preview-service", "generate_preview"),
         ("media-service", "decode_frames"),
         ("media-service", "resize_frame"),
         ("media-service", "encode_preview"),
+        ("ffmpeg", "encode"),
+        ("ffmpeg", "decode"),
         ("job-queue", "wait_in_queue"),
         ("preview-store", "PreviewStore.save_preview"),
         ("opentelemetry.instrumentation.fastapi", "GET /previews/{clip_id}"),

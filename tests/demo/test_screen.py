@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from examples.demo_driver.screen import LastRecords, milliseconds, operations_table
+import otel_studio as studio
+from examples.demo_driver.facts import facts
+from examples.demo_driver.screen import LastRecords, Screen, milliseconds, operations_table
+from otel_studio import api
 from otel_studio.registry.records import OperationMetrics, ServiceSummary
 
 
@@ -85,8 +89,57 @@ def test_durations_have_about_three_digits(duration: float | None, text: str) ->
 
 
 def test_only_the_last_log_records_are_shown() -> None:
-    """Each record is one line, and old ones go."""
-    records = LastRecords(limit=2)
-    for message in ("first", "second\nand its stack", "third"):
-        records.handle(logging.LogRecord("shop", logging.WARNING, "", 0, message, None, None))
-    assert [line.split(" ", 2)[2] for line in records.lines()] == ["second", "third"]
+    """Each record is one line with the beginning of its trace's id, and old ones go."""
+    records = LastRecords(limit=3)
+    with studio.isolated(logging=True) as isolated:
+        logger = logging.getLogger("shop")
+        logger.addHandler(records)
+        try:
+            for message in ("first", "second\nand its stack", "third"):
+                logger.warning(message)
+            with studio.service("shop").operation("pay"):
+                logger.warning("fourth")
+            (span,) = isolated.spans
+        finally:
+            logger.removeHandler(records)
+    said = [line.split(" ", 1)[1] for line in records.lines()]
+    trace = f"{span.context.trace_id:032x}"[:8]
+    nothing = " " * 8
+    assert said == [
+        f"{nothing} WARNING second",
+        f"{nothing} WARNING third",
+        f"{trace} WARNING fourth",
+    ]
+
+
+def test_the_screen_of_a_service_fits_80_by_24() -> None:
+    """Table, facts and log records leave room for the four lines of addresses above them."""
+    console = Console(width=80, height=24, force_terminal=True, color_system=None)
+    records = LastRecords()
+    with studio.isolated(gpu=False):
+        for number in range(40):
+            studio.service("shop").record_operation(f"operation {number}", duration=0.01)
+        studio.cache("a cache with rather a long name", service="shop").hit("a")
+        studio.service("a service with a long name").track_memory(lambda: 123_456_789)
+        for _ in range(9):
+            records.handle(logging.LogRecord("shop", 30, "", 0, "many words " * 20, None, None))
+        with console.capture() as capture:
+            console.print(Screen(console, records).picture())
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 20
+    text = "\n".join(lines)
+    assert "a cache with rather a long name: 100% hits, 100% in the last minute" in text
+    assert "a service with a long name 123 MB" in text
+    assert "more operations" in text
+
+
+def test_gpus_have_a_line_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver does not say is a dash, and no card is no line."""
+    card = SimpleNamespace(name="A card", gpu_utilization_percent=37.0, memory_used_mb=512.0)
+    other = SimpleNamespace(name="B card", gpu_utilization_percent=None, memory_used_mb=None)
+    with studio.isolated(gpu=False):
+        assert "gpu" not in dict(facts())
+        monkeypatch.setattr(api, "get_gpu_utilization_metrics", lambda: [card, other])
+        said = [words for label, words in facts() if label == "gpu"]
+    assert said == ["A card: 37 %, 512 MB used", "B card: - %, - MB used"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from types import SimpleNamespace
 
@@ -48,6 +49,19 @@ def test_a_cache_without_reads_has_no_hit_rate() -> None:
     with studio.isolated():
         studio.cache("covers", service="shop").set("a", size=10)
         assert "covers: no reads (0 hits, 0 misses), 0 evictions" in summed_up()
+
+
+def test_a_failed_run_is_shown_with_its_trace_and_its_log_records() -> None:
+    """Records are counted by level, and the last failure's are told with the id to look up."""
+    with studio.isolated(logging=True) as isolated:
+        with pytest.raises(OSError, match="full"), studio.service("shop").operation("pay"):  # noqa: PT012
+            logging.getLogger("shop").warning("only 3 blocks are left")
+            raise OSError("disk full")
+        trace = f"{isolated.spans[0].context.trace_id:032x}"
+        text = summed_up()
+    assert f"Logs: 1 WARNING\n    trace {trace}, shop  pay\n" in text
+    assert "WARNING only 3 blocks are left" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_gpus_are_shown_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
