@@ -46,6 +46,19 @@ def always_record_root(sampler: sampling.Sampler) -> sampling.Sampler | None:
     return getattr(sampler, "_root", None)
 
 
+def remove_span_processor(provider: Any, processor: Any) -> None:
+    """Take a processor out of a provider, which can only add them.
+
+    Private: `TracerProvider._active_span_processor`, `._span_processors` and `._lock` of it.
+    """
+    several: Any = getattr(provider, "_active_span_processor", None)
+    if isinstance(getattr(several, "_span_processors", None), tuple):
+        with several._lock:
+            several._span_processors = tuple(
+                other for other in several._span_processors if other is not processor
+            )
+
+
 def metric_readers(meter_provider: Any) -> list[Any]:
     """Return a provider's readers (private: `MeterProvider._metric_readers`, `_sdk_config`)."""
     config = getattr(meter_provider, "_sdk_config", None)

@@ -441,24 +441,29 @@ class Studio:
             if room is not None:
                 room.stop(min(limit / 5, 1.0))
         self._ended.fold()
-        # What stopping the threads has taken is no longer there for sending.
-        limit = max(deadline - time.monotonic(), 0.1)
+
+        # What stopping the threads has taken is no longer there for sending; and where no thread
+        # can be started any more, the tasks follow one another.
+        def left() -> float:
+            return max(deadline - time.monotonic(), 0.1)
+
         tasks: dict[str, Any] = {
-            f"export queue {number}": lambda q=queue: q.shutdown(limit)
+            f"export queue {number}": lambda q=queue: q.shutdown(left())
             for number, queue in enumerate(self.export_queues)
         }
         exporters = [queue.exporter for queue in self.export_queues]
         if self.owns_meter_provider:
-            tasks["metrics"] = lambda: self.meter_provider.shutdown(limit * 1000)
+            tasks["metrics"] = lambda: self.meter_provider.shutdown(left() * 1000)
             exporters += self._metric_exporters
         if self._logs is not None:
             tasks["logs"] = self._logs.shutdown_export
             exporters += self._logs.exporters
         if self.prometheus is not None:
             tasks["metrics endpoint"] = self.prometheus.close
-        done = end_within(limit, tasks, exporters)
+        done = end_within(left(), tasks, exporters)
         if self._span_processor is not None:
             self._span_processor.shutdown()
+            otel_sdk_private.remove_span_processor(self.tracer_provider, self._span_processor)
         if self._recording is not None:
             self._recording.undo()
         if self._producer is not None and not self.owns_meter_provider:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
 from _thread import get_ident
 from typing import Any
 
@@ -54,6 +56,7 @@ class ForeignRun:
         "_outcome",
         "_parent_span",
         "_records",
+        "_reference",
         "_span_id",
         "_start",
         "_status_code",
@@ -85,6 +88,8 @@ class ForeignRun:
         self._records: Any = None
         self._thread = get_ident()
         self._task: Any = running_task()
+        #: Of the span itself; it tells when the span was dropped without an end.
+        self._reference: Any = None
         self._attributes: Any = None
         self._events: Any = ()
         self._status_code: Any = None
@@ -106,6 +111,7 @@ class ForeignRun:
         self._outcome = _OUTCOMES.get(str(self._attributes.get(OUTCOME_ATTRIBUTE)), OUTCOME_UNSET)
         self.end_time = unix_time(span.end_time)
         self._task = None
+        self._reference = None
         measured = now - self._start
         if RECORDED_ATTRIBUTE in self._attributes or self._has_own_times(wall):
             measured = max(self.end_time - self.start_time, 0)
@@ -159,9 +165,19 @@ class RegistrySpanProcessor(SpanProcessor):
                 self._wall(),
                 None if parent is None else self._running.get((parent.trace_id, parent.span_id)),
             )
-            self._running[run._trace_id, run._span_id] = run
+            key = run._trace_id, run._span_id
+            run._reference = weakref.ref(span, functools.partial(self._dropped, key))
+            self._running[key] = run
         except Exception as error:
             report_internal_error("noting the start of a span", error)
+
+    def _dropped(self, key: tuple[int, int], _: object) -> None:
+        """Count a span as abandoned: it is gone, and has not ended."""
+        run = self._running.pop(key, None)
+        if run is not None and self.attached:
+            run._outcome = OUTCOME_ABANDONED
+            run._task = None
+            self._ended.append(run)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue an ended span for the registry."""
@@ -187,6 +203,7 @@ class RegistrySpanProcessor(SpanProcessor):
         """Fold what waits, and take no further span."""
         self._ended.fold()
         self.attached = False
+        self._running.clear()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Fold what waits."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import weakref
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased
 
 import otel_studio
@@ -120,6 +123,39 @@ def test_after_shutdown_everything_is_as_it_was_found():
             pass
         other.studio._ended.fold()
         assert other.registry.folded == before
+
+
+def test_a_span_that_is_dropped_without_an_end_is_abandoned():
+    """It leaves the active count, and nothing of it is kept, on the program's provider too."""
+    with attached() as other:
+        tracer = trace.get_tracer("contrib")
+        held = tracer.start_span("lost")
+        for _ in range(3):
+            tracer.start_span("lost")
+        tracer.start_span("lost").end()
+        gc.collect()
+        lost = api.get_service_metrics("contrib").operation_metrics["lost"]
+        assert (lost.count, lost.abandoned, lost.active) == (1, 3, 1)
+        held.end()
+        del held
+        gc.collect()
+        lost = api.get_service_metrics("contrib").operation_metrics["lost"]
+        assert (lost.count, lost.abandoned, lost.active) == (2, 3, 0)
+        assert not other.studio._span_processor._running
+
+
+def test_attaching_again_and_again_leaves_nothing_behind():
+    """A program that configures and shuts down in turn keeps its provider as it was."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    for _ in range(3):
+        with attached(provider) as other:
+            registry = weakref.ref(other.registry)
+            work()
+        del other
+    gc.collect()
+    left = provider._active_span_processor._span_processors
+    assert {type(processor) for processor in left} == {SimpleSpanProcessor}  # the test's own
+    assert registry() is None
 
 
 def points_or_nothing(reader: InMemoryMetricReader) -> dict[str, object]:
