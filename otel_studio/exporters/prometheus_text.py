@@ -55,11 +55,11 @@ class RegistryText:
         counters: dict[str, list[str]] = {ABANDONED: [], CANCELLED: []}
         known = set(active)
         with self._registry.reading() as services:
-            for service in services.values():
-                for operation in service.operations.values():
+            for service in list(services.values()):
+                for operation in list(service.operations.values()):
                     name = (service.name, operation.name)
                     known.add(name)
-                    for error_type, series in operation.series.items():
+                    for error_type, series in list(operation.series.items()):
                         labels = self._labels_of(*name, error_type)
                         self._add_histogram(histogram, labels, series, openmetrics)
                     for metric, count in (

@@ -89,10 +89,10 @@ class PointMaker:
         known: set[tuple[str, str]] = set()
         active = self._registry.active_counts()
         with self._registry.reading() as services:
-            for service in services.values():
-                for operation in service.operations.values():
+            for service in list(services.values()):
+                for operation in list(service.operations.values()):
                     known.add((service.name, operation.name))
-                    for error_type, series in operation.series.items():
+                    for error_type, series in list(operation.series.items()):
                         labels = (service.name, operation.name, error_type)
                         point = self._histogram_point(labels, series, now)
                         if point is not None:

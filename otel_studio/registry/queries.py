@@ -73,7 +73,7 @@ def _summary(
 ) -> ServiceSummary:
     operations = {
         name: _metrics(operation, active.get((service.name, name), 0))
-        for name, operation in service.operations.items()
+        for name, operation in list(service.operations.items())
     }
     count = sum(metrics.count for metrics in operations.values())
     errors = sum(metrics.errors for metrics in operations.values())
@@ -190,9 +190,9 @@ def recent(
     with registry.reading() as services:
         spans = [
             (span, statistics.name)
-            for name, statistics_of in services.items()
+            for name, statistics_of in list(services.items())
             if service is None or name == service
-            for statistics in statistics_of.operations.values()
+            for statistics in list(statistics_of.operations.values())
             if operation is None or statistics.name == operation
             for span in statistics.recent
         ]
@@ -261,8 +261,8 @@ def slow_operations(registry: Registry, limit: int = 10, by: str = "avg") -> lis
     _check_limit(limit)
     with registry.reading() as services:
         rows = []
-        for service in services.values():
-            for operation in service.operations.values():
+        for service in list(services.values()):
+            for operation in list(service.operations.values()):
                 metrics = _metrics(operation, 0)
                 if not metrics.count:
                     continue

@@ -85,6 +85,8 @@ class StudioTracerProvider(TracerProvider):
             span_limits=span_limits,
             **sdk_options,
         )
+        # Re-entrant, unlike the SDK's: a finalizer may run inside and ask for a tracer of its own.
+        self._tracers_lock: Any = threading.RLock()
         self.clock = clock or SystemClock()
         self.timebase = Timebase(self.clock)
         self.ended = EndedSpans(backlog, self.timebase)
@@ -116,7 +118,7 @@ class StudioTracerProvider(TracerProvider):
         if self._disabled:
             return super().get_tracer(instrumenting_module_name)
         scope = InstrumentationScope(
-            instrumenting_module_name or "",
+            span_name(instrumenting_module_name or ""),
             instrumenting_library_version or "",
             schema_url,
             attributes,
@@ -203,12 +205,13 @@ class StudioTracerProvider(TracerProvider):
 
     def _handle_fork(self) -> None:
         super()._handle_fork()
+        self._tracers_lock = threading.RLock()  # the SDK has replaced it by its own kind
         if self.identity is not None:
             self._update_resource(self.identity())
 
     def forget_after_fork(self) -> None:
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
-        self._tracers_lock = threading.Lock()  # a thread of the parent may have held it
+        self._tracers_lock = threading.RLock()  # a thread of the parent may have held it
         self.ended.forget_after_fork()
         self.active.clear()
         self.active_references.clear()

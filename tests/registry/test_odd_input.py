@@ -14,6 +14,8 @@ import otel_studio
 from otel_studio import api, failure, guard
 from otel_studio.clock import ManualClock, SystemClock
 from otel_studio.registry.processor import RegistrySpanProcessor
+from otel_studio.registry.series import Series
+from otel_studio.registry.statistics import OperationStatistics
 from otel_studio.testing.isolation import Isolated, isolated
 
 
@@ -204,3 +206,61 @@ def test_a_sampled_run_stays_the_sample_of_its_bucket() -> None:
         with s.registry.reading() as services:
             (series,) = services["shop"].operations["pay"].series.values()
         assert [span._flags & 1 for span in series.exemplars if span is not None] == [1]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        api.get_all_metrics,
+        api.get_recent_operations,
+        api.get_slow_operations,
+        api.get_error_statistics,
+        api.export_metrics_prometheus,
+    ],
+)
+def test_a_finalizer_may_use_operations_inside_a_read(
+    read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Garbage that is collected in the middle of a query records, declares and reads freely."""
+    with isolated() as s:
+        for number in range(3):
+            otel_studio.service(f"s{number}").record_operation("pay", duration=1)
+        read()
+        made = iter(range(1_000))
+
+        def finalize() -> None:
+            number = next(made)
+            otel_studio.service(f"late {number}").record_operation("close", duration=1)
+            otel_studio.service("s0").start_operation(f"drop {number}")
+            with s.registry.reading() as services:
+                services["s0"].operation(f"declared {number}")
+
+        property_of = OperationStatistics.total
+
+        def total(statistics: OperationStatistics) -> int:
+            finalize()
+            assert property_of.fget is not None
+            return int(property_of.fget(statistics))
+
+        monkeypatch.setattr(OperationStatistics, "count", property(total))
+        monkeypatch.setattr(Series, "exemplars", _Finalizing(Series.exemplars, finalize))
+        read()
+
+
+class _Finalizing:
+    """A slot whose reading stands for a collection of garbage."""
+
+    def __init__(self, slot: Any, finalize: Any) -> None:
+        self._slot = slot
+        self._finalize = finalize
+        self._inside = False
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if not self._inside:
+            self._inside = True
+            self._finalize()
+            self._inside = False
+        return self._slot.__get__(instance, owner)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        self._slot.__set__(instance, value)

@@ -7,6 +7,8 @@ import sys
 import threading
 from typing import Any
 
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
 from otel_studio import guard
 from otel_studio.clock import ManualClock
 from otel_studio.tracing.buffer import EndedSpans, Timebase
@@ -204,3 +206,23 @@ def test_a_fold_that_interrupts_a_fold_neither_waits_nor_repeats() -> None:
     assert not reader.is_alive()
     assert len(lines) > 5
     assert counter.names == ["s"]
+
+
+def test_a_finalizer_may_ask_for_a_tracer_while_one_is_made(monkeypatch: Any) -> None:
+    """Garbage collected inside `get_tracer` uses tracers of its own without a deadlock."""
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    hash_of = InstrumentationScope.__hash__
+    asked: list[str] = []
+
+    def collecting(scope: Any) -> int:
+        if not asked:
+            asked.append(scope.name)
+            provider.get_tracer("finalizer").start_span("close").end()
+        return hash_of(scope)
+
+    monkeypatch.setattr(InstrumentationScope, "__hash__", collecting)
+    asking = threading.Thread(target=provider.get_tracer, args=("library",), daemon=True)
+    asking.start()
+    asking.join(10)
+    assert not asking.is_alive()
+    assert asked == ["library"]
