@@ -8,10 +8,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What needs no example service and no server: the rooms that run in every user's process.
+# What needs no example service and no server: what runs in every user's process.
 core=()
-for room in config operations tracing registry metrics lifecycle testing resources caches logs; do
+for room in config operations autotrack tracing registry metrics exporters lifecycle testing distro \
+    resources gpu caches logs; do
     [ ! -d "tests/$room" ] || core+=("tests/$room")
+done
+for library in cachetools diskcache executors functools torch; do
+    core+=("instrumentations/$library")
 done
 
 find_python() { # VERSION
@@ -26,6 +30,11 @@ find_python() { # VERSION
     return 1
 }
 
+editable=(--editable .)
+for project in instrumentations/*/pyproject.toml; do
+    editable+=(--editable "./${project%/*}")
+done
+
 run() { # NAME PYTHON REQUIREMENTS
     local folder=".venv-matrix/$1" stamp
     stamp="$folder/.$(cat "$3" pyproject.toml | cksum | cut -d' ' -f1)"
@@ -35,7 +44,7 @@ run() { # NAME PYTHON REQUIREMENTS
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
             --require-hashes -r "$3"
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            --no-build-isolation --editable .
+            --no-build-isolation "${editable[@]}"
         touch "$stamp"
     fi
     echo "== $1: $("$folder/bin/python" -c 'import opentelemetry.version as v, sys; print("Python", sys.version.split()[0], "with OpenTelemetry", v.__version__)')"
