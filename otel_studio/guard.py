@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -24,10 +25,15 @@ _said: set[tuple[str, str]] = set()
 def report_internal_error(place: str, error: BaseException) -> None:
     """Count an internal failure, and log it with its traceback the first time.
 
+    An exception of the program's own signal handler, such as a time limit's, is no failure of
+    ours: it is raised again.
+
     Args:
         place: which part failed, in words a user can act on ("span processor X").
         error: what was raised.
     """
+    if raised_by_signal_handler(error):
+        raise error
     internal_errors[place] += 1
     if internal_errors[place] == 1:
         try:
@@ -40,6 +46,32 @@ def report_internal_error(place: str, error: BaseException) -> None:
             )
         except Exception:  # the error's own __str__, or a handler, may raise
             pass
+
+
+def raised_by_signal_handler(error: BaseException) -> bool:
+    """Tell whether an exception comes out of a handler that the program set for a signal.
+
+    Args:
+        error: what was caught; handlers run between any two instructions, ours included.
+    """
+    signals = sys.modules.get("signal")
+    traceback = error.__traceback__
+    if signals is None or traceback is None:
+        return False
+    codes = {_code_of(signals.getsignal(number)) for number in signals.valid_signals()} - {None}
+    while codes and traceback is not None:
+        if traceback.tb_frame.f_code in codes:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _code_of(handler: Any) -> Any:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    handler = getattr(handler, "__func__", handler)
+    called = getattr(type(handler), "__call__", None)  # noqa: B004  (its code is wanted)
+    return getattr(handler, "__code__", None) or getattr(called, "__code__", None)
 
 
 def warn_once(topic: str, key: str, message: str, *args: Any) -> None:

@@ -106,6 +106,7 @@ class Registry:
         self.fold_ns = 0
         #: Operations with a batch in hand; kept, for a fold may be interrupted (Ctrl-C).
         self._touched: list[OperationStatistics] = []
+        self._unfolded: Iterator[Any] = iter(())
         ended.add_consumer(self)
 
     # Filling
@@ -136,7 +137,10 @@ class Registry:
         tracer: Any = None
         name: Any = None
         pending: list[Any] = []
-        for span in spans:
+        # What an interrupted fold left behind comes first; this one may leave something, too.
+        left = list(self._unfolded)
+        self._unfolded = unfolded = iter([*left, *spans] if left else spans)
+        for span in unfolded:
             # The same operation again, as often: nothing to look up.
             if span._name is not name or span._tracer is not tracer:
                 tracer, name = span._tracer, span._name
@@ -228,5 +232,6 @@ class Registry:
         for service in self.services.values():
             service.clear()
         self._touched = []
+        self._unfolded = iter(())
         self.folded = 0
         self.fold_ns = 0

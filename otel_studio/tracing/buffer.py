@@ -6,10 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat, starmap
 from typing import Any, Protocol
 
 from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error
+from otel_studio.guard import raised_by_signal_handler, report_internal_error
 
 #: A caller waits for a fold in progress only when the backlog is this many times its limit.
 _OVERFLOW_FACTOR = 8
@@ -135,15 +136,21 @@ class EndedSpans:
     def _hand_over(self) -> None:
         if self.timebase.stepped():
             self._follow_wall_clock()
-        take = self.spans.popleft
-        batch = [take() for _ in range(len(self.spans))]
+        # In C throughout: no signal handler interrupts it, which would lose what it has taken.
+        batch = list(starmap(self.spans.popleft, repeat((), len(self.spans))))
         if not batch:
             return
+        interruption: BaseException | None = None
         for consumer in self.consumers:
             try:
                 consumer.consume(batch)
-            except Exception as error:
-                report_internal_error(f"folding spans into {type(consumer).__name__}", error)
+            except BaseException as error:
+                if not isinstance(error, Exception) or raised_by_signal_handler(error):
+                    interruption = error  # the others have the batch all the same
+                else:
+                    report_internal_error(f"folding spans into {type(consumer).__name__}", error)
+        if interruption is not None:
+            raise interruption
 
     def _follow_wall_clock(self) -> None:
         """Follow a clock that was set; what began before it was keeps the times it had."""

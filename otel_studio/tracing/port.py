@@ -16,7 +16,7 @@ from opentelemetry.trace import StatusCode
 from opentelemetry.util import types
 
 from otel_studio.failure import safe_text, type_name
-from otel_studio.guard import report_internal_error
+from otel_studio.guard import raised_by_signal_handler, report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
 from otel_studio.ports import OUTCOME_ATTRIBUTE, is_cancellation, reset_context
 from otel_studio.tracing.active import running_task
@@ -153,6 +153,7 @@ def _make_starts(
 
     def enter() -> Any:
         try:
+        span: Any = None
             context = _get_context()
             parent = context.get(SPAN_KEY)
             if constants is not None or provider.processors:
@@ -201,11 +202,30 @@ def _make_starts(
             else:
                 span._token = _set_context(Context({**context, SPAN_KEY: span}))
             return span
-        except Exception as error:
+        except BaseException as error:
+            if span is not None:
+                undo(span)
+            if not isinstance(error, Exception):
+                raise
             report_internal_error("starting an operation", error)
             return None
 
+    def undo(span: Any) -> None:
+        """Forget a start that something interrupted (Ctrl-C)."""
+        provider.active.discard(span)
+        _put_back(span)
+
     return start, enter
+
+
+def _put_back(span: Any) -> None:
+    """Put the context back where a span of ours may still have its token."""
+    token, span._token = span._token, None
+    if token is not None:
+        try:
+            reset_context(token, span)
+        except RuntimeError:  # interrupted right after it was used
+            pass
 
 
 def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
@@ -241,20 +261,21 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
                     finish_slowly(span, now())
             elif span is not None:
                 span.end()
-        except Exception as error:
+        except BaseException as error:
             report_internal_error("ending an operation", error)
 
-    def unusual_end(span: Any, error: Exception) -> None:
+    def unusual_end(span: Any, error: BaseException) -> None:
         """End what the short way could not: no span, another context, a span not ours."""
-        if span is None:
-            return
-        if isinstance(error, ValueError) and type(span) is StudioSpan:
-            reset_context(span._token, span)  # left in another context than entered
-            span._token = None
-        elif type(span) is StudioSpan and not isinstance(error, KeyError):
+        interrupted = not isinstance(error, Exception) or raised_by_signal_handler(error)
+        if type(span) is StudioSpan:
+            _put_back(span)  # left in another context than entered, or interrupted before
+            if isinstance(error, KeyError) and not span._end and not interrupted:
+                return  # forgotten after a fork: it began in the parent process
+        if span is not None:
+            end(span)
+        if interrupted:
+            raise error
+        if type(span) is StudioSpan and not isinstance(error, (ValueError, KeyError)):
             report_internal_error("ending an operation", error)
-        if type(span) is StudioSpan and isinstance(error, KeyError) and not span._end:
-            return  # forgotten after a fork: it began in the parent process
-        end(span)
 
     return finish, end
