@@ -27,6 +27,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
+from otel_studio import ports
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
@@ -73,7 +74,7 @@ class StudioTracerProvider(TracerProvider):
         span_limits: SpanLimits | None = None,
         *,
         clock: Clock | None = None,
-        backlog: int = 512,
+        backlog: int = 1024,
         **sdk_options: Any,
     ) -> None:
         super().__init__(
@@ -254,6 +255,11 @@ class StudioTracer(Tracer):
 
     def _set_resource(self, resource: Resource) -> None:
         self.resource = resource
+
+    def _set_tracer_config(self, tracer_config: Any) -> None:
+        self._tracer_config = tracer_config
+        # Operations are bound by what the scope was allowed before.
+        ports.use_tracer_provider(ports.tracer_provider_in_use())
 
     @property
     def is_enabled(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk import trace as sdk_trace
 
 import otel_studio
 from otel_studio import api, otel_private
@@ -94,6 +95,26 @@ def test_a_program_that_configures_inside_an_isolated_block() -> None:
     with otel_studio.service("shop").operation("pay"):
         end_span(trace.get_tracer("library"))
     assert (counted("shop"), counted("library")) == (1, 1)
+
+
+def test_a_scope_that_is_disabled_later_records_no_operation() -> None:
+    """A tracer configurator holds for operations that have run before, and can be taken back."""
+    config = getattr(sdk_trace, "_TracerConfig", None)
+    if config is None:
+        pytest.skip("this SDK has no tracer configurators")
+    with otel_studio.isolated() as s:
+
+        @otel_studio.track("pay", service="shop")
+        def pay() -> None:
+            pass
+
+        pay()
+        for enabled in (False, True):
+            s.tracer_provider._set_tracer_configurator(
+                tracer_configurator=lambda scope, on=enabled: config(is_enabled=on)
+            )
+            pay()
+            s.assert_operation("shop", "pay", count=2 if enabled else 1)
 
 
 def test_a_disabled_sdk_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
