@@ -82,6 +82,13 @@ def add_metric_reader(meter_provider: Any, reader: Any) -> bool:
     return True
 
 
+def remove_metric_reader(meter_provider: Any, reader: Any) -> None:
+    """Take out a reader that `add_metric_reader` has registered."""
+    remove = getattr(meter_provider, "remove_metric_reader", None)
+    if remove is not None:
+        remove(reader)
+
+
 def collect_callback(reader: Any) -> Callable[..., Any] | None:
     """Return what a reader calls to collect (private: `MetricReader._collect`)."""
     return getattr(reader, "_collect", None)

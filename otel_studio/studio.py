@@ -469,6 +469,8 @@ class Studio:
         if self._producer is not None and not self.owns_meter_provider:
             self._producer.detach()
         return done
+        if self.prometheus is not None and not self.owns_meter_provider:
+            otel_sdk_private.remove_metric_reader(self.meter_provider, self.prometheus.reader)
 
     # Fork
 

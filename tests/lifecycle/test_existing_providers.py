@@ -151,6 +151,10 @@ def test_attaching_again_and_again_leaves_nothing_behind():
         with attached(provider) as other:
             registry = weakref.ref(other.registry)
             work()
+            api.export_metrics_prometheus()
+            readers = getattr(other.meter_provider, "_all_metric_readers", ())
+            other.studio.shutdown()
+            assert set(readers) <= {other.reader}
         del other
     gc.collect()
     left = provider._active_span_processor._span_processors
