@@ -150,7 +150,7 @@ class Settings:
         REGISTRY,
     )
     registry_backlog: int = _setting(
-        512,
+        1_024,
         kinds.Integer(1, 1_000_000),
         "Ended operations that may wait to be folded into the statistics before the caller "
         "folds them itself. Nothing is ever lost.",
@@ -265,14 +265,14 @@ class Settings:
         variable="OTEL_TRACES_SAMPLER_ARG",
     )
     export_queue_size: int = _setting(
-        2_048,
+        8_192,
         kinds.Integer(1, 1_000_000),
         "Sampled spans that may wait for export; past it they are dropped and counted.",
         SAMPLING,
         variable="OTEL_BSP_MAX_QUEUE_SIZE",
     )
     export_batch_size: int = _setting(
-        512,
+        2_048,
         kinds.Integer(1, 1_000_000),
         "The most spans sent at a time; not more than the queue holds.",
         SAMPLING,

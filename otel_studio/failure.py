@@ -16,6 +16,8 @@ _INNER_FRAMES = 40
 _MAX_CHAIN = 8
 _MAX_MESSAGE_CHARACTERS = 4_096
 
+#: In the path of each instrumentation's package, also where it is installed in place.
+_INSTRUMENTATION = os.sep + "otel_studio_instrumentation_"
 _PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY_FOLDERS = tuple(
     {
@@ -75,8 +77,8 @@ def is_library_file(filename: str) -> bool:
 
 
 def is_own_file(filename: str) -> bool:
-    """Tell whether a source file is one of this SDK's."""
-    return filename.startswith(_PACKAGE_FOLDER)
+    """Tell whether a source file is one of this SDK's, or of its instrumentations'."""
+    return filename.startswith(_PACKAGE_FOLDER) or _INSTRUMENTATION in filename
 
 
 class Failure:

@@ -238,7 +238,7 @@ class Studio:
         from otel_studio.redaction import Redactor
 
         settings = self.settings
-        redactor = Redactor(settings.redact_keys, settings.redact_patterns)
+        redactor = self._redactor = Redactor(settings.redact_keys, settings.redact_patterns)
         if (settings.logging or settings.logs_exporter) and not settings.sdk_disabled:
             from otel_studio.logs.room import StudioLogs
 
@@ -330,6 +330,7 @@ class Studio:
     def use_caches(self, caches: CacheRegistry) -> None:
         """Report these caches."""
         self._caches = caches
+        caches.redact_keys(None if self._redactor.is_idle else self._redactor.text)
         caches.register_instruments(self.meter)
 
     @property
@@ -468,9 +469,9 @@ class Studio:
             self._recording.undo()
         if self._producer is not None and not self.owns_meter_provider:
             self._producer.detach()
-        return done
         if self.prometheus is not None and not self.owns_meter_provider:
             otel_sdk_private.remove_metric_reader(self.meter_provider, self.prometheus.reader)
+        return done
 
     # Fork
 

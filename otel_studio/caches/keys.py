@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _SHOWN_CHARACTERS = 200
@@ -35,6 +35,8 @@ class KeyLabels:
         self._policy = ""
         self.use(policy)
         self._secret = secrets.token_bytes(32)
+        #: Takes secrets out of what is shown of a key.
+        self.redact: Callable[[str], str] | None = None
 
     def use(self, policy: str) -> bool:
         """Keep this of keys from now on.
@@ -62,7 +64,8 @@ class KeyLabels:
             key: any object.
         """
         if self._policy == "plain":
-            return _shown_text(key)
+            shown = _shown_text(key)
+            return shown if self.redact is None else self.redact(shown)
         return _digest(_text(key), self._secret) if self._policy == "hash" else None
 
     def counted(self, accesses: Mapping[Any, int]) -> Mapping[str, int]:
@@ -73,7 +76,9 @@ class KeyLabels:
         """
         if self._policy == "drop" or not accesses:
             return {}
-        are_text = self._policy == "plain" and set(map(type, accesses)) == {str}
+        are_text = (
+            self._policy == "plain" and self.redact is None and set(map(type, accesses)) == {str}
+        )
         if are_text and max(map(len, accesses)) <= _SHOWN_CHARACTERS:
             return accesses
         counted: dict[str, int] = {}

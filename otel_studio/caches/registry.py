@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from opentelemetry.metrics import Meter
 
@@ -117,6 +117,14 @@ class CacheRegistry:
                 found = Cache(name, service, self._clock, self._labels, self._salt, self._poll_soon)
                 self._caches[service, name] = found
         return found
+
+    def redact_keys(self, redact: Callable[[str], str] | None) -> None:
+        """Take secrets out of what is shown of keys from now on.
+
+        Args:
+            redact: returns a text without its secrets; `None` shows keys as they are.
+        """
+        self._labels.redact = redact
 
     def caches(self, name: str | None = None) -> list[Cache]:
         """Return the caches, by service and name.

@@ -105,7 +105,7 @@ class SpanEncoder:
             try:
                 simple = span._simple
                 start = span._start + offset if simple else span.start_time
-                kind = _INTERNAL if simple else span._kind
+                kind = span._kind
                 parent_id = span._parent_id
                 if parent_id:
                     fixed = _pack_child(
@@ -114,10 +114,11 @@ class SpanEncoder:
                         b"\x22\x08", parent_id.to_bytes(8, "big"),
                         0x39, start, 0x41, start + span._end - span._start,
                     )  # fmt: skip
-                    if simple or (kind is _INTERNAL and not span._parent_remote):
+                    remote = not simple and span._parent_remote
+                    if kind is _INTERNAL and not remote:
                         shape = internal_children
                     else:
-                        shape = self._shapes[id(kind), True, span._parent_remote]
+                        shape = self._shapes[id(kind), True, remote]
                 else:
                     fixed = _pack_root(
                         b"\x0a\x10", span._trace_id.to_bytes(16, "big"),

@@ -219,12 +219,17 @@ def merged(data: Any, scope: ScopeMetrics | None, resource: Callable[[], Any]) -
         scope: ours, `None` for nothing.
         resource: gives the resource, where `data` has none.
     """
-    from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics
+    from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
 
     if scope is None:
         return data
     if data is None or not data.resource_metrics:
         return MetricsData([ResourceMetrics(resource(), [scope], "")])
     first, *others = data.resource_metrics
-    joined = ResourceMetrics(first.resource, [*first.scope_metrics, scope], first.schema_url)
+    # Two groups of one scope are one: the OTLP encoder would keep the last of them alone.
+    same = [group for group in first.scope_metrics if group.scope == scope.scope]
+    rest = [group for group in first.scope_metrics if group.scope != scope.scope]
+    metrics = [metric for group in (*same, scope) for metric in group.metrics]
+    ours = ScopeMetrics(scope.scope, metrics, scope.schema_url)
+    joined = ResourceMetrics(first.resource, [*rest, ours], first.schema_url)
     return MetricsData([joined, *others])

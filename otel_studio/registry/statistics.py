@@ -137,9 +137,7 @@ class OperationStatistics:
         """Fold the batch in hand; returns how many runs it held (abandoned ones left out)."""
         spans = self.pending
         self.pending = []
-        plain = [
-            s for s in spans if s._simple or (not s._outcome and s._status_code is _UNSET)
-        ]
+        plain = [s for s in spans if s._simple or (not s._outcome and s._status_code is _UNSET)]
         if len(plain) != len(spans):
             spans = self._fold_unusual(spans, plain, errors)
             if not spans:

@@ -15,6 +15,10 @@ from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SUPPRESS_KEY
 from otel_studio.tracing.buffer import keep_start_times
 
+#: What a span with events, links or a status takes of a batch: a stack trace is kilobytes, and
+#: receivers refuse a request of more than 4 MiB.
+_WEIGHT = 8
+
 
 class ExportQueue:
     """Hands sampled spans to an exporter in batches, on a thread of its own.
@@ -48,6 +52,8 @@ class ExportQueue:
         self._queued = 0
         self._handled = 0
         self._wake = threading.Event()
+        #: How many of the spans queued so far a flush waits for.
+        self._flush_goal = 0
         #: Held while a batch is with the exporter.
         self._exporting = threading.Lock()
         self._stopped = False
@@ -91,9 +97,13 @@ class ExportQueue:
         # What the exporter's own client does (requests, grpc) must not become spans again.
         context_api.attach(context_api.set_value(SUPPRESS_KEY, True))
         while not self._stopped:
-            self._wake.wait(self._interval)
+            woken = self._wake.wait(self._interval)
             self._wake.clear()
-            while self._queue and not self._stopped:
+            # Woken for full batches: what is less than one waits for more, or for the interval.
+            while not self._stopped and (
+                len(self._queue) >= self._batch_size
+                or (self._queue and (not woken or self._handled < self._flush_goal))
+            ):
                 self._export_batch()
 
     def _export_batch(self) -> None:
@@ -101,8 +111,11 @@ class ExportQueue:
             take = self._queue.popleft
             batch: list[Any] = []
             try:
-                while len(batch) < self._batch_size:
-                    batch.append(take())
+                room = self._batch_size
+                while room > 0:
+                    span = take()
+                    batch.append(span)
+                    room -= 1 if span._simple else _WEIGHT
             except IndexError:
                 pass
             if not batch:
@@ -138,6 +151,7 @@ class ExportQueue:
         """
         deadline = time.monotonic() + timeout_millis / 1000
         goal = self._queued
+        self._flush_goal = max(self._flush_goal, goal)
         while self._handled < goal:
             if time.monotonic() >= deadline:
                 return False

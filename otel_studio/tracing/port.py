@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util import types
 
 from otel_studio.failure import safe_text, type_name
@@ -131,8 +131,9 @@ def _make_starts(
     provider = tracer.provider
     activate = provider.active.add
     new_trace_id, new_span_id, now = tracer.new_trace_id, tracer.new_span_id, tracer.now
-    constants = dict(attributes) if attributes else None
+    constants = _prepared(tracer, attributes)
     new = StudioSpan.__new__
+    internal = SpanKind.INTERNAL
 
     def begin(context: Context) -> Any:
         """Start the usual way, and let the span live as an operation: until we end it."""
@@ -152,11 +153,11 @@ def _make_starts(
             return None
 
     def enter() -> Any:
-        try:
         span: Any = None
+        try:
             context = _get_context()
             parent = context.get(SPAN_KEY)
-            if constants is not None or provider.processors:
+            if provider.processors:
                 span = begin(context)
             elif parent is None:
                 # StudioSpan.__init__, without the call.
@@ -172,7 +173,8 @@ def _make_starts(
                 )
                 span._parent_span = None
                 span._end = 0
-                span._attributes = None
+                span._kind = internal
+                span._attributes = None if constants is None else constants.copy()
                 span._simple = True
                 span._thread = get_ident()
                 span._start = now()
@@ -187,7 +189,8 @@ def _make_starts(
                 span._parent_span = parent
                 span._parent_id = parent._span_id
                 span._end = 0
-                span._attributes = None
+                span._kind = internal
+                span._attributes = None if constants is None else constants.copy()
                 span._simple = True
                 if not parent._simple and parent._trace_state is not None:
                     span._trace_state = parent._trace_state
@@ -228,6 +231,15 @@ def _put_back(span: Any) -> None:
             pass
 
 
+def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> dict[str, Any] | None:
+    """Return the attributes of every run as a span would hold them."""
+    if not attributes:
+        return None
+    span = StudioSpan(tracer, "", 0, 0, 0, None, 0, 0)
+    span.set_attributes(attributes)
+    return span._attributes
+
+
 def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
     provider = tracer.provider
     deactivate = provider.active.remove
@@ -251,7 +263,7 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
             append(span)
             if len(waiting) > limit:
                 ended.relieve()
-        except Exception as error:
+        except BaseException as error:
             unusual_end(span, error)
 
     def end(span: Any) -> None:
@@ -261,7 +273,7 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
                     finish_slowly(span, now())
             elif span is not None:
                 span.end()
-        except BaseException as error:
+        except Exception as error:
             report_internal_error("ending an operation", error)
 
     def unusual_end(span: Any, error: BaseException) -> None:

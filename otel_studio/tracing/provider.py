@@ -148,7 +148,7 @@ class StudioTracerProvider(TracerProvider):
             tracer.move(self, self._apply_tracer_configurator(tracer.scope))
 
     def _update_resource(self, resource: Resource) -> None:
-        super()._update_resource(resource)
+        self._resource = self._resource.merge(resource)
         for tracer in list(self.made_tracers):  # those adopted are not among the SDK's
             tracer._set_resource(self._resource)
 

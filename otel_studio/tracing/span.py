@@ -91,7 +91,6 @@ class StudioSpan(Span, ReadableSpan):
     made when somebody asks for it. Both clock readings are monotonic.
     """
 
-    _kind: SpanKind = SpanKind.INTERNAL
     _events: list[Event] | None = None  # type: ignore[assignment]
     _links: tuple[Link, ...] | None = None  # type: ignore[assignment]
     _status_code: StatusCode = StatusCode.UNSET
@@ -137,9 +136,10 @@ class StudioSpan(Span, ReadableSpan):
         self._start = start
         self._thread = thread
         self._end = 0
+        self._kind = SpanKind.INTERNAL
         self._attributes: dict[str, Any] | None = None
-        #: Whether there is nothing to it but name, ids, times and attributes. A default of the
-        #: class takes ten times as long to read as this.
+        #: Whether there is nothing to it but name, ids, kind, times and attributes. A default of
+        #: the class takes ten times as long to read as this.
         self._simple = True
 
     # Identity

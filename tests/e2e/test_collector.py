@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from collector import Collector
 from demo_run import run_demo
+
+from collector import Collector
 from parts import wait_until
 
 DURATION = "otel_studio.operation.duration"

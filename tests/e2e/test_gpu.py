@@ -236,10 +236,6 @@ def test_a_card_lost_mid_run(tmp_path: Path, nvml: Path, collector: Collector) -
     assert "Traceback" not in log
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the OTLP encoder keeps the last of two groups of metrics with the same scope",
-)
 def test_figures_still_arrive_once_operations_do(
     tmp_path: Path, nvml: Path, collector: Collector
 ) -> None:

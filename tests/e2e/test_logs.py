@@ -249,7 +249,6 @@ def test_a_secret_reaches_no_place(tmp_path: Path, collector: Collector) -> None
         assert "[redacted]" in places[place], place
 
 
-@pytest.mark.xfail(strict=True, reason="what is kept of caches' keys is not redacted")
 def test_a_secret_in_the_key_of_a_cache_is_not_kept(tmp_path: Path, collector: Collector) -> None:
     """The keys read most and the slow accesses are told without it."""
     with Shop(tmp_path, collector) as shop:

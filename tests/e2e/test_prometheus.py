@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from demo_run import figures
+
 from parts import ROOT, free_port, wait_until
 from prometheus_server import Prometheus
 

@@ -118,7 +118,7 @@ def a_studio_span(tracer: Any, span: ReadableSpan) -> StudioSpan:
     own._dropped_attributes = span.dropped_attributes
     own._dropped_events = span.dropped_events
     own._dropped_links = span.dropped_links
-    own._simple = span.kind is SpanKind.INTERNAL and not any(
+    own._simple = not any(
         (
             context.trace_state,
             span.parent is not None and span.parent.is_remote,
