@@ -76,6 +76,7 @@ __all__ = [
     "GpuProcessShare",
     "KeyAccesses",
     "LatencyBucket",
+    "LogCount",
     "MemoryAlert",
     "MemoryUsage",
     "NotConfigured",
@@ -111,7 +112,13 @@ __all__ = [
     "set_cache_alert_thresholds",
 ]
 
-_HOMES = ("caches.records", "caches.registry", "resources.memory_records", "resources.gpu_records")
+_HOMES = (
+    "caches.records",
+    "caches.registry",
+    "logs.level_counts",
+    "resources.memory_records",
+    "resources.gpu_records",
+)
 
 
 def __getattr__(name: str) -> Any:

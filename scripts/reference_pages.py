@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from otel_studio._settings_table import ROWS, variable_of  # noqa: E402  (it needs the path)
 from otel_studio.config import Settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from otel_studio.registry.registry import Registry
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -76,6 +79,14 @@ GPUS = """\
 Names and attributes are those of OpenTelemetry's conventions where it has them; `hw.id` is the
 UUID of the device. What a device does not support leaves no point.
 """
+LOGS = """\
+Where [logs are joined](../how-to/logs.md). Its attributes are `studio.service` and
+`studio.operation`, where the record was made in one, and `studio.log.level`.
+"""
+SELF = """\
+What OTel Studio says of itself. A count that is zero leaves no point. Their attributes are
+`reason` (dropped spans), `studio.service` (overflowed operations) and `place` (errors).
+"""
 KINDS = {
     "observable_counter": "counter",
     "observable_gauge": "gauge",
@@ -130,6 +141,8 @@ def telemetry_page() -> str:
     """Return the page of spans and metrics in Markdown."""
     from otel_studio.caches.registry import CacheRegistry
     from otel_studio.clock import SystemClock
+    from otel_studio.logs.level_counts import LevelCounts
+    from otel_studio.metrics import self_report
     from otel_studio.metrics.points import ACTIVE, DESCRIPTIONS, DURATION
     from otel_studio.resources.gpu import GpuMonitor
     from otel_studio.resources.monitor import ResourceMonitor
@@ -145,10 +158,14 @@ def telemetry_page() -> str:
         ("Caches", CACHES, CacheRegistry(clock)),
         ("The process and its machine", PROCESS, ResourceMonitor(clock)),
         ("GPUs", GPUS, GpuMonitor(clock)),
+        ("Logs", LOGS, LevelCounts()),
     ):
-        recorder = Recorder()
-        room.register_instruments(recorder)  # type: ignore[arg-type]  # it creates, and no more
+        recorder: Any = Recorder()
+        room.register_instruments(recorder)
         parts += [f"## {heading}\n", introduction, _table(recorder.instruments)]
+    own: Any = Recorder()
+    self_report.register(own, cast("Registry", None), dict)
+    parts += ["## OTel Studio itself\n", SELF, _table(own.instruments)]
     return "\n".join(parts)
 
 
