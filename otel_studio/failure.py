@@ -21,9 +21,13 @@ _INSTRUMENTATION = os.sep + "otel_studio_instrumentation_"
 _PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY_FOLDERS = tuple(
     {
-        os.path.join(path, "")
-        for name in ("stdlib", "platstdlib", "purelib", "platlib")
-        if (path := sysconfig.get_paths().get(name))
+        # What the interpreter loaded itself from tells more than its configuration does.
+        os.path.join(os.path.dirname(os.__file__), ""),
+        *(
+            os.path.join(path, "")
+            for name in ("stdlib", "platstdlib", "purelib", "platlib")
+            if (path := sysconfig.get_paths().get(name))
+        ),
     }
 )
 

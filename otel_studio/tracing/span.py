@@ -293,14 +293,14 @@ class StudioSpan(Span, ReadableSpan):
         if attributes is None:
             attributes = self._attributes = {}
         elif key in attributes:
-            del attributes[key]
+            attributes.pop(key, None)  # another thread may have taken it
         maximum = limits.max_span_attributes
         if maximum is not None and len(attributes) >= maximum:
             self._dropped_attributes += 1
             self._simple = False
             if maximum == 0:
                 return
-            del attributes[next(iter(attributes))]
+            attributes.pop(next(iter(attributes)), None)
         attributes[key] = value
 
     def set_first_attributes(self, attributes: Mapping[str, types.AnyValue]) -> None:
