@@ -134,10 +134,10 @@ class EndedSpans:
             self._busy = False
 
     def _hand_over(self) -> None:
-        if self.timebase.stepped():
-            self._follow_wall_clock()
         # In C throughout: no signal handler interrupts it, which would lose what it has taken.
         batch = list(starmap(self.spans.popleft, repeat((), len(self.spans))))
+        if self.timebase.stepped():
+            self._follow_wall_clock(batch)
         if not batch:
             return
         interruption: BaseException | None = None
@@ -152,14 +152,14 @@ class EndedSpans:
         if interruption is not None:
             raise interruption
 
-    def _follow_wall_clock(self) -> None:
+    def _follow_wall_clock(self, batch: Sequence[Any]) -> None:
         """Follow a clock that was set; what began before it was keeps the times it had."""
         try:
             for consumer in self.consumers:
                 keep_times = getattr(consumer, "keep_times", None)
                 if keep_times is not None:
                     keep_times()
-            keep_start_times(self.spans.copy())
+            keep_start_times(batch)
         except Exception as error:
             report_internal_error("following the wall clock", error)
         self.timebase.refresh()
