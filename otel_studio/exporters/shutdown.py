@@ -36,27 +36,33 @@ def end_within(
         exporters: what the tasks export through.
 
     Returns:
-        Whether every task ended by itself, with no exporter aborted.
+        Whether every task ended by itself, with no exporter aborted, and none of them raised
+        or returned `False`.
 
     Example:
         >>> end_within(1.0, {"nothing": lambda: None}, [])
         True
     """
     deadline = time.monotonic() + timeout
-    threads = [_start(name, task) for name, task in tasks.items()]
+    failed: list[str] = []
+    threads = [_start(name, task, failed) for name, task in tasks.items()]
     if _join(threads, deadline - timeout * (1 - _PATIENCE)):
-        return True
+        return not failed
     # On threads of their own as well: closing a connection may block.
-    threads += [_start(type(exporter).__name__, exporter.shutdown) for exporter in exporters]
+    threads += [
+        _start(type(exporter).__name__, exporter.shutdown, failed) for exporter in exporters
+    ]
     _join(threads, deadline)
     return False
 
 
-def _start(name: str, task: Callable[[], object]) -> threading.Thread:
+def _start(name: str, task: Callable[[], object], failed: list[str]) -> threading.Thread:
     def run() -> None:
         try:
-            task()
+            if task() is False:
+                failed.append(name)
         except Exception as error:
+            failed.append(name)
             report_internal_error(f"shutting down {name}", error)
 
     thread = threading.Thread(target=run, name=f"otel-studio-end-{name}", daemon=True)

@@ -43,6 +43,8 @@ OUTCOME_NAMES = {
     OUTCOME_CANCELLED: "cancelled",
     OUTCOME_ABANDONED: "abandoned",
 }
+#: What a run that is kept ends with; one that is abandoned is counted only.
+_RUN_OUTCOMES = ("ok", "error", "cancelled")
 _ORDERS: dict[str, Callable[[SlowOperation], float]] = {
     "avg": lambda row: row.avg_duration_ms,
     "max": lambda row: row.max_duration_ms,
@@ -182,7 +184,7 @@ def recent(
     Raises:
         ValueError: for an outcome that is none, or a limit below 1.
     """
-    if outcome is not None and outcome not in OUTCOME_NAMES.values():
+    if outcome is not None and outcome not in _RUN_OUTCOMES:
         raise ValueError(
             f"outcome is {outcome!r}: give one of ok, error, cancelled, or leave it out"
         )

@@ -16,6 +16,7 @@ from otel_studio.config import load_settings
 from otel_studio.registry import queries
 from otel_studio.registry.records import OperationMetrics, Run
 from otel_studio.studio import Studio
+from otel_studio.tracing.active import AbandonedSpan
 
 
 class IncrementalIds(IdGenerator):
@@ -43,8 +44,8 @@ class SpanList:
         self.spans: list[ReadableSpan] = []
 
     def consume(self, spans: Any) -> None:
-        """Take a batch of ended spans."""
-        self.spans.extend(spans)
+        """Take a batch of ended spans; one that was dropped without an end is none."""
+        self.spans.extend(span for span in spans if type(span) is not AbandonedSpan)
 
 
 class Isolated:

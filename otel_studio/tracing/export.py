@@ -175,11 +175,12 @@ class ExportQueue:
                 after four fifths of it.
 
         Returns:
-            whether everything was sent.
+            whether everything that waited was sent: nothing failed or was dropped meanwhile.
         """
         if self._stopped:
             return True
         began = time.monotonic()
+        dropped_before = self.dropped.total()
         sent = self.force_flush(timeout * 800)
         self._stopped = True
         self._wake.set()
@@ -194,7 +195,7 @@ class ExportQueue:
             self.dropped["shutdown"] += lost
             self._handled += lost
             self._queue.clear()
-        return sent
+        return sent and self.dropped.total() == dropped_before
 
     def _close(self) -> None:
         try:

@@ -264,6 +264,16 @@ def test_a_task_that_fails_or_hangs_does_not_hold_the_others_up(closed_port: int
     never.set()
 
 
+def test_a_task_that_could_not_do_its_work_is_told() -> None:
+    """A shutdown that raises, or says itself that something was not sent, is no success."""
+
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    assert not end_within(30.0, {"a": fail}, [])
+    assert not end_within(30.0, {"a": lambda: False}, [])
+
+
 def test_ending_is_quick_when_nothing_hangs() -> None:
     """The budget is a limit, not a wait."""
     began = time.monotonic()

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from opentelemetry import metrics, trace
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_studio
 from otel_studio import api, guard, otel_private, ports
@@ -77,6 +78,20 @@ def test_shutdown_can_be_called_at_any_time():
         api.get_all_metrics()
     with otel_studio.service("cache").operation("get"):
         pass  # harmless afterwards
+
+
+def test_a_shutdown_whose_last_export_fails_answers_false():
+    """Nothing hangs and nothing raises, and all the same the spans were not sent: it says so."""
+
+    class Refusing(SpanExporter):
+        def export(self, spans):
+            return SpanExportResult.FAILURE
+
+    studio = otel_studio.configure()
+    studio.add_span_exporter(Refusing())
+    with otel_studio.service("cache").operation("get"):
+        pass
+    assert otel_studio.shutdown() is False
 
 
 def test_configured_again_after_a_shutdown():

@@ -191,6 +191,8 @@ def test_recent_runs_come_newest_first_and_can_be_chosen(otel_studio: Isolated) 
     assert len(api.get_recent_operations(outcome="ok", limit=2)) == 2
     with pytest.raises(ValueError, match="one of ok, error, cancelled"):
         api.get_recent_operations(outcome="fine")
+    with pytest.raises(ValueError, match="'abandoned': give one of ok, error, cancelled"):
+        api.get_recent_operations(outcome="abandoned")
     with pytest.raises(ValueError, match="at least 1"):
         api.get_recent_operations(limit=0)
 

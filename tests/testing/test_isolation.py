@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from opentelemetry import metrics, trace
 
@@ -122,6 +124,16 @@ def test_a_clock_and_ids_of_ones_own():
         pay()
         assert s.runs()[0].trace_id == f"{1:032x}"
         assert s.runs()[0].start_time.startswith("1970-01-01")
+
+
+def test_a_span_that_is_dropped_without_an_end_is_not_among_those_that_ended(otel_studio):
+    """It is counted as abandoned; the list holds what a test can read as a span."""
+    trace.get_tracer("contrib").start_span("vanish")  # dropped at once
+    gc.collect()
+    with studio.service("shop").operation("pay"):
+        pass
+    otel_studio.assert_operation("contrib", "vanish", abandoned=1, count=0)
+    assert [span.name for span in otel_studio.spans] == ["pay"]
 
 
 def test_instrumentations_that_take_a_provider(otel_studio):

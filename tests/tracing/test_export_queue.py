@@ -159,6 +159,26 @@ def test_a_shutdown_sends_what_waits() -> None:
     assert queue.shutdown(5)
 
 
+def test_a_shutdown_whose_export_fails_says_so() -> None:
+    """What the exporter refuses at shutdown was not sent; a failure before it is another matter."""
+    sink = Sink()
+    sink.result = SpanExportResult.FAILURE
+    provider, queue = built(sink)
+    end_spans(provider, 3)
+    assert queue.shutdown(5) is False
+    assert queue.dropped == {"export_failed": 3}
+
+    sink = Sink()
+    sink.result = SpanExportResult.FAILURE
+    provider, queue = built(sink)
+    end_spans(provider, 3)
+    queue.force_flush(5_000)
+    sink.result = SpanExportResult.SUCCESS
+    end_spans(provider, 3)
+    assert queue.shutdown(5)
+    assert queue.dropped == {"export_failed": 3}
+
+
 def test_where_no_thread_can_be_started_a_flush_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     """CPython 3.12.1 starts none once the interpreter exits; what waits is sent all the same."""
 
