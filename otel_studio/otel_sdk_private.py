@@ -2,7 +2,7 @@
 
 Those of the API are in `otel_private`; `tests/tracing/test_otel_private.py` covers both. The
 provider rests on the SDK's own classes and also calls `TracerProvider._apply_tracer_configurator`,
-`._update_resource`, `._tracers_lock`, `._disabled` and `._span_limits`, which it inherits.
+`._tracers_lock`, `._disabled` and `._span_limits`, which it inherits.
 """
 
 from __future__ import annotations
@@ -66,27 +66,6 @@ def metric_readers(meter_provider: Any) -> list[Any]:
         meter_provider, "_metric_readers", getattr(config, "metric_readers", ())
     )
     return list(readers)
-
-
-def add_metric_reader(meter_provider: Any, reader: Any) -> bool:
-    """Register one more reader, where the SDK can; older ones take readers only when they are made.
-
-    Returns:
-        whether the reader was registered; otherwise it collects nothing of the instruments.
-    """
-    add = getattr(meter_provider, "add_metric_reader", None)
-    if add is None:
-        set_collect_callback(reader, lambda *_args, **_kwargs: None)
-        return False
-    add(reader)
-    return True
-
-
-def remove_metric_reader(meter_provider: Any, reader: Any) -> None:
-    """Take out a reader that `add_metric_reader` has registered."""
-    remove = getattr(meter_provider, "remove_metric_reader", None)
-    if remove is not None:
-        remove(reader)
 
 
 def collect_callback(reader: Any) -> Callable[..., Any] | None:

@@ -211,11 +211,6 @@ class Studio:
                 reader = _made("metrics exporter", name, lambda n=name: self._metric_reader(n))
                 if reader is not None:
                     readers.append(reader)
-            if self.prometheus is None and not hasattr(MeterProvider, "add_metric_reader"):
-                # This SDK takes no reader later, when `prometheus_text` is first called.
-                self.prometheus = _made("text", "prometheus", self._new_prometheus)
-                if self.prometheus is not None:
-                    readers.append(self.prometheus.reader)
             self.meter_provider = StudioMeterProvider(
                 self._own_instance,
                 metric_readers=readers,
@@ -273,11 +268,9 @@ class Studio:
 
             return build_log_exporter(self.settings.otlp_logs_protocol)
         if name == "console":
-            from opentelemetry.sdk._logs import export
+            from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter
 
-            # Older SDKs have it under its former name.
-            names = ("ConsoleLogRecordExporter", "ConsoleLogExporter")
-            return next(getattr(export, name) for name in names if hasattr(export, name))()
+            return ConsoleLogRecordExporter()
         return _entry_point("opentelemetry_logs_exporter", name)()
 
     def _new_prometheus(self) -> PrometheusExporter:
@@ -376,7 +369,7 @@ class Studio:
         """
         if self.prometheus is None:
             self.prometheus = self._new_prometheus()
-            otel_sdk_private.add_metric_reader(self.meter_provider, self.prometheus.reader)
+            self.meter_provider.add_metric_reader(self.prometheus.reader)
         return self.prometheus.text()
 
     def start(self) -> None:
@@ -470,7 +463,7 @@ class Studio:
         if self._producer is not None and not self.owns_meter_provider:
             self._producer.detach()
         if self.prometheus is not None and not self.owns_meter_provider:
-            otel_sdk_private.remove_metric_reader(self.meter_provider, self.prometheus.reader)
+            self.meter_provider.remove_metric_reader(self.prometheus.reader)
         return done
 
     # Fork

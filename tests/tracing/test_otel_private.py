@@ -52,8 +52,8 @@ MOVED = "a new OpenTelemetry release moved {}: otel_studio/otel_private.py must 
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_the_private_name_is_there(owner: Any, name: str) -> None:
-    """The attribute exists under its name; what older SDKs lack, the provider makes up for."""
-    if name in ("_tracers_lock", "_apply_tracer_configurator") and not hasattr(owner, name):
+    """The attribute exists under its name; what SDK 1.43 lacks, the provider makes up for."""
+    if name in ("_update_resource", "_set_resource") and not hasattr(owner, name):
         return
     assert hasattr(owner, name), MOVED.format(f"{owner!r}.{name}")
 
