@@ -34,8 +34,9 @@ from otel_studio.registry.registry import Limits, Registry
 from otel_studio.registry.statistics import Bounds
 from otel_studio.registry.ticker import FoldTicker
 from otel_studio.tracing.buffer import EndedSpans, Timebase
-from otel_studio.tracing.provider import StudioTracer, StudioTracerProvider
+from otel_studio.tracing.provider import StudioTracerProvider
 from otel_studio.tracing.sampling import RecordAll, RecordingEverything, build_sampler
+from otel_studio.tracing.tracer import StudioTracer
 from otel_studio.version import __version__
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from otel_studio.failure import Failure
 from otel_studio.guard import report_internal_error
 from otel_studio.redaction import Redactor
 from otel_studio.tracing.active import AbandonedSpan
-from otel_studio.tracing.span import ExceptionEvent, StudioSpan
+from otel_studio.tracing.exception_event import ExceptionEvent
+from otel_studio.tracing.span import StudioSpan
 
 
 class RedactedFailure(Failure):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from otel_studio.tracing.span import OUTCOME_ABANDONED, StudioSpan
 
 if TYPE_CHECKING:
-    from otel_studio.tracing.provider import StudioTracer
+    from otel_studio.tracing.tracer import StudioTracer
 
 _running_loop = asyncio._get_running_loop
 

@@ -16,7 +16,7 @@ from otel_studio.ports import reset_context
 from otel_studio.tracing.span import StudioSpan
 
 if TYPE_CHECKING:
-    from otel_studio.tracing.provider import StudioTracer
+    from otel_studio.tracing.tracer import StudioTracer
 
 _get_context, _set_context, _reset_context = context_functions()
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -29,7 +29,7 @@ from otel_studio.tracing.span import (
 )
 
 if TYPE_CHECKING:
-    from otel_studio.tracing.provider import StudioTracer
+    from otel_studio.tracing.tracer import StudioTracer
 
 _get_context, _set_context, _reset_context = context_functions()
 
