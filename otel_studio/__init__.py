@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from otel_studio import api
     from otel_studio.caches.handle import CacheHandle, cache
     from otel_studio.config import ConfigurationError
+    from otel_studio.default import NotConfigured, configure, shutdown
     from otel_studio.operations import (
         Operation,
         Service,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         service,
         track,
     )
-    from otel_studio.studio import NotConfigured, Studio, configure, shutdown
+    from otel_studio.studio import Studio
     from otel_studio.testing.isolation import Isolated, isolated
     from otel_studio.version import __version__
 
@@ -50,24 +51,24 @@ _HOMES = {
     "cache": "caches.handle",
     "ConfigurationError": "config",
     "Isolated": "testing.isolation",
-    "NotConfigured": "studio",
+    "NotConfigured": "default",
     "Operation": "operations",
     "Service": "operations",
     "Studio": "studio",
     "Tracker": "operations",
     "__version__": "version",
-    "configure": "studio",
+    "configure": "default",
     "current_operation": "operations",
     "instrument": "operations",
     "isolated": "testing.isolation",
     "service": "operations",
-    "shutdown": "studio",
+    "shutdown": "default",
     "track": "operations",
 }
 
 
 #: What imports OpenTelemetry's SDK.
-_ON_THE_SDK = frozenset({"api", "studio", "testing.isolation"})
+_ON_THE_SDK = frozenset({"api", "default", "studio", "testing.isolation"})
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from otel_studio.default import NotConfigured, current
 from otel_studio.registry import formats, queries
 from otel_studio.registry.queries import ServiceNotFound
 from otel_studio.registry.records import (
@@ -26,7 +27,6 @@ from otel_studio.registry.records import (
     SlowOperation,
     TimeShare,
 )
-from otel_studio.studio import NotConfigured, current
 
 if TYPE_CHECKING:
     from otel_studio.caches.records import (

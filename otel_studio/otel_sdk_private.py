@@ -59,6 +59,15 @@ def remove_span_processor(provider: Any, processor: Any) -> None:
             )
 
 
+def has_span_processors(provider: Any) -> bool:
+    """Tell whether a provider hands its spans to anything.
+
+    Private: `TracerProvider._active_span_processor`, `._span_processors` of it.
+    """
+    several: Any = getattr(provider, "_active_span_processor", None)
+    return bool(getattr(several, "_span_processors", ()))
+
+
 def metric_readers(meter_provider: Any) -> list[Any]:
     """Return a provider's readers (private: `MeterProvider._metric_readers`, `_sdk_config`)."""
     config = getattr(meter_provider, "_sdk_config", None)

@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from otel_studio import studio as studio_module
 from otel_studio.clock import Clock
 from otel_studio.config import load_settings
+from otel_studio.default import overriding
 from otel_studio.registry import queries
 from otel_studio.registry.records import OperationMetrics, Run
 from otel_studio.studio import Studio
@@ -217,7 +217,7 @@ def isolated(
         id_generator=id_generator,
         metric_readers=metric_readers,
     )
-    with studio_module.overriding(own):
+    with overriding(own):
         if own.logs is not None:
             own.logs.start()
         yield Isolated(own)

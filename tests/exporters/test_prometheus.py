@@ -19,8 +19,9 @@ import otel_studio
 from otel_studio import api, guard
 from otel_studio.clock import ManualClock
 from otel_studio.config import load_settings
+from otel_studio.default import overriding
 from otel_studio.exporters.prometheus import PrometheusExporter
-from otel_studio.studio import Studio, overriding
+from otel_studio.studio import Studio
 from otel_studio.testing.isolation import isolated
 
 from parts import free_port, need

@@ -14,10 +14,11 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased
 
 import otel_studio
-from otel_studio import api
+from otel_studio import api, guard
 from otel_studio.testing.isolation import isolated
 
 from both_providers import attached
@@ -141,7 +142,7 @@ def test_a_span_that_is_dropped_without_an_end_is_abandoned():
         gc.collect()
         lost = api.get_service_metrics("contrib").operation_metrics["lost"]
         assert (lost.count, lost.abandoned, lost.active) == (2, 3, 0)
-        assert not other.studio._span_processor._running
+        assert not other.studio._spans.processor._running
 
 
 def test_attaching_again_and_again_leaves_nothing_behind():
@@ -263,6 +264,33 @@ def test_zero_code_under_opentelemetry_instrument(tmp_path):
     assert ended.code == 0, ended.logged
     assert '"name": "price"' in ended.printed
     assert '"studio.service": "shop_work"' in ended.printed
+
+
+def test_exporters_asked_for_beside_other_providers_are_said_once(caplog):
+    """They are not made: one sentence for spans and one for metrics says what to do."""
+    guard.forget_said()
+    caplog.set_level(logging.WARNING)
+    for _ in range(2):
+        with attached(traces_exporter=("otlp",), metrics_exporter=("otlp", "console")) as other:
+            assert other.studio.export_queues == []
+    spans, points = (record.getMessage() for record in caplog.records)
+    assert spans.startswith("traces_exporter=otlp is not used: a TracerProvider was set before")
+    assert points.startswith("metrics_exporter=otlp, console is not used: a MeterProvider was set")
+    for said in (spans, points):
+        assert "Add the exporter to that provider, or call otel_studio.configure() first" in said
+
+
+def test_a_variable_that_the_other_sdk_has_answered_is_not_warned_of(monkeypatch, caplog):
+    """`opentelemetry-instrument` reads it too; a provider that sends nothing has not."""
+    guard.forget_said()
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    with attached(provider, traces_exporter=("otlp",)):
+        assert not caplog.records
+    with attached(traces_exporter=("otlp",)):
+        assert "traces_exporter=otlp is not used" in caplog.text
 
 
 def test_a_provider_of_another_make_is_left_alone(caplog):

@@ -228,14 +228,14 @@ def test_exporters_are_made_anew_in_the_child():
     """A connection shared with the parent would mix the bytes of both."""
     studio = otel_studio.configure(traces_exporter=("otlp",), metrics_exporter=("otlp",))
     [queue] = studio.export_queues
-    exporters = [queue.exporter, *studio._metric_exporters]
+    exporters = [queue.exporter, *studio._metrics.exporters]
 
     def child():
-        own = [queue.exporter, *studio._metric_exporters]
+        own = [queue.exporter, *studio._metrics.exporters]
         return [new is not old for new, old in zip(own, exporters, strict=True)]
 
     assert in_forked_child(child) == [True, True]
-    assert [queue.exporter, *studio._metric_exporters] == exporters
+    assert [queue.exporter, *studio._metrics.exporters] == exporters
 
 
 def test_the_parents_endpoint_is_not_the_childs():
@@ -363,7 +363,7 @@ def application(environ, start_response):
     found = otel_studio.api.get_service_metrics("shop")
     answer = json.dumps([
         os.getpid(),
-        otel_studio.studio.current().resource.attributes["service.instance.id"],
+        otel_studio.default.current().resource.attributes["service.instance.id"],
         {name: m.count for name, m in found.operation_metrics.items()},
     ]).encode()
     start_response("200 OK", [("Content-Type", "application/json")])

@@ -149,17 +149,17 @@ def test_runs_of_another_provider_are_joined_too() -> None:
 
     from otel_studio.config import load_settings
     from otel_studio.logs.room import StudioLogs
+    from otel_studio.parts import registry_limits
     from otel_studio.redaction import Redactor
     from otel_studio.registry import queries
     from otel_studio.registry.processor import RegistrySpanProcessor
     from otel_studio.registry.registry import Registry
-    from otel_studio.studio import _limits
     from otel_studio.tracing.buffer import EndedSpans, Timebase
 
     clock = ManualClock()
     settings = load_settings({}, "/", logging=True)
     ended = EndedSpans(100, Timebase(clock))
-    registry = Registry(ended, clock, _limits(settings))
+    registry = Registry(ended, clock, registry_limits(settings))
     provider = TracerProvider(shutdown_on_exit=False)
     processor = RegistrySpanProcessor(registry, ended, clock)
     provider.add_span_processor(processor)

@@ -173,16 +173,16 @@ def test_a_span_of_another_provider_is_redacted_as_we_keep_it() -> None:
     """With the SDK's own provider, what the registry keeps of its spans is redacted."""
     from otel_studio.clock import ManualClock
     from otel_studio.config import load_settings
+    from otel_studio.parts import registry_limits
     from otel_studio.registry import queries
     from otel_studio.registry.processor import RegistrySpanProcessor
     from otel_studio.registry.registry import Registry
-    from otel_studio.studio import _limits
     from otel_studio.tracing.buffer import EndedSpans, Timebase
 
     clock = ManualClock()
     ended = EndedSpans(100, Timebase(clock))
     ended.add_consumer(SpanRedactor(Redactor(["password"])))
-    registry = Registry(ended, clock, _limits(load_settings({}, "/")))
+    registry = Registry(ended, clock, registry_limits(load_settings({}, "/")))
     provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
     provider.add_span_processor(RegistrySpanProcessor(registry, ended, clock))
     with provider.get_tracer("foreign").start_as_current_span("b") as span:

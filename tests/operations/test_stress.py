@@ -16,7 +16,8 @@ import pytest
 
 from otel_studio import api, guard, service, track
 from otel_studio.config import load_settings
-from otel_studio.studio import Studio, overriding
+from otel_studio.default import overriding
+from otel_studio.studio import Studio
 from otel_studio.testing.isolation import isolated
 
 from both_providers import PROVIDERS, studio_on

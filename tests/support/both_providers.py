@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_studio import otel_private
 from otel_studio.clock import Clock
 from otel_studio.config import load_settings
-from otel_studio.studio import Studio, overriding
+from otel_studio.default import overriding
+from otel_studio.studio import Studio
 from otel_studio.testing.isolation import Isolated, isolated
 
 #: The values of a `provider` parameter.

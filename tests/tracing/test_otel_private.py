@@ -10,7 +10,7 @@ from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
-from opentelemetry.sdk.trace import Tracer, TracerProvider, sampling
+from opentelemetry.sdk.trace import SpanProcessor, Tracer, TracerProvider, sampling
 from opentelemetry.sdk.trace.sampling import Decision
 
 from otel_studio import otel_private, otel_sdk_private
@@ -70,6 +70,14 @@ def test_the_parts_of_samplers_are_found() -> None:
     )
     assert otel_sdk_private.static_decision(sampling.ALWAYS_OFF) is Decision.DROP
     assert otel_sdk_private.static_decision(parent_based) is None
+
+
+def test_the_processors_of_a_tracer_provider_are_found() -> None:
+    """Whether a provider has any is read from the place they are kept."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    assert not otel_sdk_private.has_span_processors(provider)
+    provider.add_span_processor(SpanProcessor())
+    assert otel_sdk_private.has_span_processors(provider)
 
 
 def test_the_readers_of_a_meter_provider_are_found() -> None:
