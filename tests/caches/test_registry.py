@@ -117,7 +117,7 @@ def test_child_has_a_thread_of_its_own(caches: CacheRegistry) -> None:
     caches.restart_after_fork()
     assert caches._thread is None
     caches.start()
-    parents, parents_end = caches._thread, caches._stopping
+    parents, parents_end, parents_wake = caches._thread, caches._stopping, caches._wake
     caches.restart_after_fork()
     assert caches._thread is not parents
     caches.stop()
@@ -125,4 +125,5 @@ def test_child_has_a_thread_of_its_own(caches: CacheRegistry) -> None:
     # In a real fork the parent's thread would not exist here; this one is ended by hand.
     assert parents.is_alive()
     parents_end.set()
+    parents_wake.set()
     parents.join()

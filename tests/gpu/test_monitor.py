@@ -128,7 +128,7 @@ def test_readers_and_the_sampler_at_once(driver: FakeDriver, clock: ManualClock)
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    for _ in range(200):
+    for _ in range(50):
         monitor.sample()
         clock.advance(1)
     done.set()
