@@ -112,12 +112,13 @@ def test_stop_does_not_wait_for_a_backend_that_hangs() -> None:
     thread.join()
 
 
-def test_child_has_a_thread_of_its_own(caches: CacheRegistry) -> None:
+def test_child_has_a_thread_of_its_own() -> None:
     """After a fork a registry that polled polls again, one that did not does not."""
+    caches = CacheRegistry(SystemClock(), cache_poll_interval=0.01)
     caches.restart_after_fork()
     assert caches._thread is None
     caches.start()
-    parents, parents_end, parents_wake = caches._thread, caches._stopping, caches._wake
+    parents, parents_end = caches._thread, caches._stopping
     caches.restart_after_fork()
     assert caches._thread is not parents
     caches.stop()
@@ -125,5 +126,4 @@ def test_child_has_a_thread_of_its_own(caches: CacheRegistry) -> None:
     # In a real fork the parent's thread would not exist here; this one is ended by hand.
     assert parents.is_alive()
     parents_end.set()
-    parents_wake.set()
     parents.join()
