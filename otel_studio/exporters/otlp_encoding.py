@@ -24,6 +24,7 @@ from otel_studio.exporters._otlp_caches import (
     span_prefix,
 )
 from otel_studio.guard import report_internal_error
+from otel_studio.tracing.constant_attributes import ConstantAttributes
 from otel_studio.tracing.span import StudioSpan
 
 _INTERNAL: Final = SpanKind.INTERNAL
@@ -141,7 +142,10 @@ class SpanEncoder:
                 ):
                     append(self._with_rare_fields(span, fixed, tail))
                 elif attributes := span._attributes:
-                    extra = attribute_fields(attributes)
+                    if type(attributes) is ConstantAttributes:
+                        extra = attributes.encoded or self._encode_once(attributes)
+                    else:
+                        extra = attribute_fields(attributes)
                     size += len(extra)
                     prefix = SPAN_PREFIXES[size] if size < 1_024 else span_prefix(size)
                     append(b"".join((prefix, fixed, extra, plain)))
@@ -149,6 +153,10 @@ class SpanEncoder:
                     append(bare + fixed)
             except Exception as error:
                 self._leave_out(error)
+
+    def _encode_once(self, attributes: ConstantAttributes) -> bytes:
+        encoded = attributes.encoded = self._attributes.fields(attributes)
+        return encoded
 
     def _encode_any(self, span: ReadableSpan, chunks: list[bytes]) -> None:
         """Append a span read through its public properties."""

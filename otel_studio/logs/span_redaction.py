@@ -12,6 +12,7 @@ from otel_studio.failure import Failure
 from otel_studio.guard import report_internal_error
 from otel_studio.redaction import Redactor
 from otel_studio.tracing.active import AbandonedSpan
+from otel_studio.tracing.constant_attributes import ConstantAttributes
 from otel_studio.tracing.exception_event import ExceptionEvent
 from otel_studio.tracing.span import StudioSpan
 
@@ -59,11 +60,21 @@ class SpanRedactor:
         """Redact a batch of ended spans, of our provider or of another one."""
         if self._redactor.is_idle:
             return
-        holds_none = self._redactor.holds_none
+        redactor = self._redactor
+        holds_none = redactor.holds_none
         for span in spans:
             if span._simple:
                 attributes = span._attributes
-                if attributes and not holds_none(attributes):
+                if not attributes:
+                    continue
+                if type(attributes) is ConstantAttributes:
+                    if attributes.clean_for is redactor:
+                        continue
+                    if redactor.mapping(attributes) is attributes:
+                        attributes.clean_for = redactor
+                        continue
+                    self.redact(span)
+                elif not holds_none(attributes):
                     self.redact(span)
             elif type(span) is not AbandonedSpan:
                 self.redact(span)

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import repeat, starmap
+from operator import attrgetter
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -18,6 +20,7 @@ from otel_studio.tracing.buffer import keep_start_times
 #: What a span with events, links or a status takes of a batch: a stack trace is kilobytes, and
 #: receivers refuse a request of more than 4 MiB.
 _WEIGHT = 8
+_is_simple = attrgetter("_simple")
 
 
 class ExportQueue:
@@ -108,16 +111,7 @@ class ExportQueue:
 
     def _export_batch(self) -> None:
         with self._exporting:
-            take = self._queue.popleft
-            batch: list[Any] = []
-            try:
-                room = self._batch_size
-                while room > 0:
-                    span = take()
-                    batch.append(span)
-                    room -= 1 if span._simple else _WEIGHT
-            except IndexError:
-                pass
+            batch = self._take_batch()
             if not batch:
                 return
             try:
@@ -130,6 +124,23 @@ class ExportQueue:
             else:
                 self.dropped["export_failed"] += len(batch)
             self._handled += len(batch)
+
+    def _take_batch(self) -> list[Any]:
+        """Take the next spans from the queue; only whoever exports takes any."""
+        queue = self._queue
+        size = min(len(queue), self._batch_size)
+        batch = list(starmap(queue.popleft, repeat((), size)))
+        heavy = size - sum(map(_is_simple, batch))
+        if heavy and size + heavy * (_WEIGHT - 1) > self._batch_size:
+            room, fits = self._batch_size, 0
+            for span in batch:
+                room -= 1 if span._simple else _WEIGHT
+                fits += 1
+                if room <= 0:
+                    break
+            queue.extendleft(reversed(batch[fits:]))
+            batch = batch[:fits]
+        return batch
 
     def keep_times(self) -> None:
         """Have the spans that wait keep their times, before the wall clock is followed."""

@@ -20,6 +20,7 @@ from otel_studio.guard import raised_by_signal_handler, report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
 from otel_studio.ports import OUTCOME_ATTRIBUTE, is_cancellation, reset_context
 from otel_studio.tracing.active import running_task
+from otel_studio.tracing.constant_attributes import ConstantAttributes
 from otel_studio.tracing.sampling import RATIO_MASK
 from otel_studio.tracing.span import (
     OUTCOME_ABANDONED,
@@ -174,7 +175,7 @@ def _make_starts(
                 span._parent_span = None
                 span._end = 0
                 span._kind = internal
-                span._attributes = None if constants is None else constants.copy()
+                span._attributes = constants
                 span._simple = True
                 span._thread = get_ident()
                 span._start = now()
@@ -190,7 +191,7 @@ def _make_starts(
                 span._parent_id = parent._span_id
                 span._end = 0
                 span._kind = internal
-                span._attributes = None if constants is None else constants.copy()
+                span._attributes = constants
                 span._simple = True
                 if not parent._simple and parent._trace_state is not None:
                     span._trace_state = parent._trace_state
@@ -231,13 +232,13 @@ def _put_back(span: Any) -> None:
             pass
 
 
-def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> dict[str, Any] | None:
+def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> ConstantAttributes | None:
     """Return the attributes of every run as a span would hold them."""
     if not attributes:
         return None
     span = StudioSpan(tracer, "", 0, 0, 0, None, 0, 0)
     span.set_attributes(attributes)
-    return span._attributes
+    return ConstantAttributes(span._attributes) if span._attributes else None
 
 
 def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[Any], None]]:

@@ -25,6 +25,7 @@ from opentelemetry.util import types
 
 from otel_studio.failure import Failure, safe_text
 from otel_studio.ports import is_cancellation
+from otel_studio.tracing.constant_attributes import ConstantAttributes
 from otel_studio.tracing.exception_event import ExceptionEvent
 
 if TYPE_CHECKING:
@@ -251,6 +252,9 @@ class StudioSpan(Span, ReadableSpan):
         attributes = self._attributes
         if attributes is None:
             attributes = self._attributes = {}
+        elif type(attributes) is ConstantAttributes:
+            attributes = self._attributes = dict(attributes)
+            attributes.pop(key, None)
         elif key in attributes:
             attributes.pop(key, None)  # another thread may have taken it
         maximum = limits.max_span_attributes

@@ -243,3 +243,16 @@ def test_a_forked_child_has_an_empty_queue_and_a_thread_of_its_own() -> None:
     sink.gate.set()
     assert queue.force_flush(5_000)
     assert queue.exported == 15
+
+
+def test_spans_with_stack_traces_travel_in_smaller_batches() -> None:
+    """A span that failed counts eight times: a request stays below what receivers take."""
+    sink = Sink()
+    provider, queue = built(sink, batch_size=16)
+    tracer = provider.get_tracer("t")
+    for number in range(6):
+        with pytest.raises(ValueError, match="no"), tracer.start_as_current_span(f"s{number}"):
+            raise ValueError("no")
+    provider.ended.fold()
+    assert queue.force_flush(5_000)
+    assert sink.batches == [["s0", "s1"], ["s2", "s3"], ["s4", "s5"]]
