@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 _BITS = 6
 _MASK = (1 << _BITS) - 1
 _SHIFT = _BITS + 1
+#: The keys up to some hours in nanoseconds, as objects that all sketches share.
+_SHARED = tuple(range(2_560))
 
 
 class Sketch:
@@ -72,7 +74,11 @@ class Sketch:
                 last = ((key + 1) << shift) - 1
                 key += shift << _BITS
             following = bisect_right(values, last, position)
-            counts[key] = counts.get(key, 0) + following - position
+            known = counts.get(key)
+            if known is None:
+                counts[_SHARED[key] if key < len(_SHARED) else key] = following - position
+            else:
+                counts[key] = known + following - position
             position = following
 
     def merge(self, other: Sketch) -> None:

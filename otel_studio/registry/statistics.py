@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from opentelemetry.trace import StatusCode
@@ -145,8 +145,7 @@ class OperationStatistics:
         elif plain:
             self._add(None, plain)
         latest = spans[-self._bounds.recent_runs :]
-        for span in latest:
-            span._thread = 0  # it was for the list of running operations: an object less to keep
+        _slim(latest)
         self.recent = (self.recent + latest)[-self._bounds.recent_runs :]
         return len(spans)
 
@@ -205,6 +204,7 @@ class OperationStatistics:
         candidates = self.slowest + [s for s in spans if s._end - s._start > limit]
         candidates.sort(key=duration_of, reverse=True)
         self.slowest = candidates[:room]
+        _slim(self.slowest)
         if len(self.slowest) == room:
             self._slow_limit = duration_of(self.slowest[-1])
 
@@ -217,8 +217,15 @@ class OperationStatistics:
             known = found.get(index)
             if known is None or (span._flags & 1 and not known._flags & 1):
                 found[index] = span
+        _slim(found.values())
         exemplars = series.exemplars
         for index, span in found.items():
             known = exemplars[index]
             if span._flags & 1 or known is None or not known._flags & 1:
                 exemplars[index] = span
+
+
+def _slim(kept: Iterable[Any]) -> None:
+    """Take from spans that are kept what only the list of running operations needs."""
+    for span in kept:
+        span._thread = 0
