@@ -81,6 +81,14 @@ REGISTRY = {
         "get_recent_operations": "`get_recent_operations()` over 10,000 operations",
         "export_metrics_json": '`export_metrics("json")` of 10,000 operations',
     },
+    "caches_studio": {
+        "hit": "`cache.hit(key)`, recorded and folded, drawing the key included",
+        "hit_timed": "`cache.hit(key, duration)`, likewise",
+    },
+    "caches_cachetools": {
+        "alone": "a read of a `cachetools.LRUCache` alone, drawing the key included",
+        "followed": "the same read, followed by its instrumentation",
+    },
 }
 
 #: What is imported, and the environment it needs where that is not this one.

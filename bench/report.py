@@ -109,7 +109,7 @@ def _registry(results: Measurements) -> str:
         [f"memory of one operation name: {titles[subject]}", f"{size / 1e6:.1f} kB"]
         for subject, size in results.memory.items()
     ]
-    return _table("Encoding, scrapes, queries and memory", ["", ""], rows)
+    return _table("Encoding, scrapes, queries, caches and memory", ["", ""], rows)
 
 
 def _imports(results: Measurements) -> str:
