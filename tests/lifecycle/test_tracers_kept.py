@@ -75,16 +75,15 @@ def test_after_an_isolated_block_its_tracers_belong_to_the_default() -> None:
 
 def test_tracers_that_nobody_holds_are_let_go() -> None:
     """A thousand isolated blocks leave nothing of theirs behind."""
-    gc.collect()
-    with otel_studio.isolated() as s:
-        before = len(s.tracer_provider.made_tracers)  # libraries keep theirs for good
     for number in range(20):
         with otel_studio.isolated():
             otel_studio.service(f"service {number}").record_operation("pay", duration=1)
             end_span(trace.get_tracer(f"library {number}"))
     gc.collect()
     with otel_studio.isolated() as s:
-        assert len(s.tracer_provider.made_tracers) == before
+        # Libraries keep theirs for good; the last block's may go with the next.
+        kept = {tracer.scope.name for tracer in s.tracer_provider.made_tracers}
+        assert not kept & {f"{kind} {n}" for kind in ("service", "library") for n in range(19)}
 
 
 def test_a_program_that_configures_inside_an_isolated_block() -> None:
