@@ -12,6 +12,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+FFMPEG := instrumentations/ffmpeg
 INSTRUMENTATIONS := $(wildcard instrumentations/*/pyproject.toml)
 FOR ?=
 ARGS ?=
@@ -26,10 +27,10 @@ $(BIN)/python:
 	@scripts/make-venv.sh $(VENV)
 
 # The demo's pins are a part of dev's: either may come first, and the second adds to it.
-$(VENV)/.demo-is-set-up: requirements/demo.txt pyproject.toml | $(BIN)/python
+$(VENV)/.demo-is-set-up: requirements/demo.txt pyproject.toml $(FFMPEG)/pyproject.toml | $(BIN)/python
 	@echo "installing what the demo needs into $(VENV)"
 	@$(PIP) install --quiet --require-hashes -r requirements/demo.txt
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable . --editable ./$(FFMPEG)
 	@touch $@
 
 $(VENV)/.dev-is-set-up: requirements/dev.txt pyproject.toml $(INSTRUMENTATIONS) | $(BIN)/python
