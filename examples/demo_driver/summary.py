@@ -118,11 +118,23 @@ def _print_logs(console: Console) -> None:
     _heading(
         console, "Logs: " + (", ".join(f"{n} {level}" for level, n in levels.items()) or "none")
     )
-    failed = api.get_recent_operations(outcome="error")
-    told = next((run for run in failed if run.log_records), None)
+    # From the groups of errors: the last runs alone may all have gone well.
+    told = next(
+        (
+            (service, group)
+            for service, errors in api.get_error_statistics().by_service.items()
+            for group in errors.groups
+            if group.log_records and group.trace_ids
+        ),
+        None,
+    )
     if told is not None:
-        _line(console, f"    trace {told.trace_id}, {_full(told.service, told.operation)}")
-        for record in told.log_records:
+        service, group = told
+        _line(
+            console,
+            f"    trace {group.trace_ids[-1]}, {_full(service, next(iter(group.operations)))}",
+        )
+        for record in group.log_records:
             _line(console, f"        {record['level']} {record['message']}", "dim")
 
 
