@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import logging.config
 from collections.abc import Iterator
@@ -134,6 +135,9 @@ def test_the_handler_survives_a_new_configuration(
     """A `dictConfig` that replaces the root's handlers does not end the export."""
     root = logging.getLogger()
     before = list(root.handlers)
+    # dictConfig flushes every handler that is alive, also those that earlier tests have left to
+    # the garbage collector and whose receivers are gone.
+    gc.collect()
     try:
         logging.config.dictConfig(
             {
