@@ -22,8 +22,6 @@ from otel_studio.metrics.points import (
 from otel_studio.registry.registry import Registry
 from otel_studio.registry.series import Series
 
-#: The label that holds `error.type`, and those of every sample, as the exporter spells them.
-_LABELS: Final = ("studio_operation", "studio_service", "error_type")
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 #: Label texts remembered; past it they are made anew at each scrape.
 _MAX_REMEMBERED: Final = 100_000
