@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from otel_studio import guard, ports, services
+from otel_studio.base import locks
 
 
 class Forkable(Protocol):
@@ -37,9 +38,7 @@ def watch(studio: Forkable) -> None:
     if not _registered and hasattr(os, "register_at_fork"):
         _registered = True
         os.register_at_fork(
-            before=lambda: _each("before_fork"),
-            after_in_parent=lambda: _each("after_fork_in_parent"),
-            after_in_child=_begin_child,
+            before=_before, after_in_parent=_after_in_parent, after_in_child=_begin_child
         )
 
 
@@ -48,7 +47,18 @@ def forget(studio: Forkable) -> None:
     _live.discard(studio)
 
 
+def _before() -> None:
+    _each("before_fork")
+    locks.hold_for_fork()
+
+
+def _after_in_parent() -> None:
+    locks.release_in_parent()
+    _each("after_fork_in_parent")
+
+
 def _begin_child() -> None:
+    locks.renew_in_child()
     for renew in lock_renewals:
         renew()
     _each("after_fork_in_child")

@@ -46,6 +46,7 @@ class MetricPipeline:
     ) -> None:
         self._settings = settings
         self._registry = registry
+        self._resource = resource
         #: What the readers send through.
         self.exporters: list[Any] = []
         #: Periodic readers, with the names that their exporters were made by.
@@ -132,26 +133,16 @@ class MetricPipeline:
         if self.prometheus is not None:
             self.provider.remove_metric_reader(self.prometheus.reader)
 
-    def hold_for_fork(self) -> None:
-        """Let a collection in progress end, so that the child does not inherit its lock."""
-        self._producer.hold()
-        if self.prometheus is not None:
-            self.prometheus.hold()
+    def before_fork(self) -> None:
+        """Do nothing: a fork waits for the lock that each collection holds."""
 
-    def release_after_fork(self) -> None:
-        """Let collections go on."""
-        self._producer.release()
-        if self.prometheus is not None:
-            self.prometheus.release()
+    def after_fork_in_parent(self) -> None:
+        """Do nothing: that lock is free again."""
 
-    def start_anew_after_fork(self, resource: Resource) -> None:
-        """Measure from zero in a forked child, through exporters of its own.
-
-        Args:
-            resource: the child's.
-        """
+    def after_fork_in_child(self) -> None:
+        """Measure from zero in a forked child, through exporters of its own."""
         if self.owns_provider:
-            otel_sdk_private.start_measuring_anew(self.provider, resource)
+            otel_sdk_private.start_measuring_anew(self.provider, self._resource())
         self._inherited += self.exporters
         self.exporters = []
         for reader, name in self._renewals:
@@ -159,8 +150,8 @@ class MetricPipeline:
                 self.exporters.append(exporter)
                 otel_sdk_private.give_reader_exporter(reader, exporter)
         if self.prometheus is not None:
-            self.prometheus.forget_after_fork()
-        self._producer.renew_after_fork()
+            self.prometheus.after_fork_in_child()
+        self._producer.after_fork_in_child()
 
     def _exporter(self, name: str) -> Any:
         return parts.metric_exporter(self._settings, name)

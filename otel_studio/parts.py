@@ -117,7 +117,7 @@ def prometheus_exporter(settings: Settings, registry: Registry) -> PrometheusExp
         ImportError: if the extra `prometheus` is not installed.
     """
     from otel_studio.exporters.prometheus import PrometheusExporter
-    from otel_studio.exporters.prometheus_text import RegistryText
+    from otel_studio.exporters.prometheus.text import RegistryText
 
     return PrometheusExporter(RegistryText(registry, settings.histogram_bounds, __version__))
 

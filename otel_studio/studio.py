@@ -278,17 +278,16 @@ class Studio:
 
     def before_fork(self) -> None:
         """Let what holds a lock end, so that the child does not inherit it."""
-        self._metrics.hold_for_fork()
+        self._metrics.before_fork()
         self._rooms.hold_for_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._metrics.release_after_fork()
+        self._metrics.after_fork_in_parent()
         self._rooms.release_after_fork()
 
     def after_fork_in_child(self) -> None:
         """Start from zero, with live threads and an identity of the child's own."""
-        self._metrics.release_after_fork()
         self._spans.forget_after_fork()
         if self.owns_tracer_provider:
             self.tracer_provider._update_resource(self._own_instance())
@@ -297,7 +296,7 @@ class Studio:
         if self.owns_meter_provider:
             self.resource = self.resource.merge(self._own_instance())
         self._spans.renew_after_fork()
-        self._metrics.start_anew_after_fork(self.resource)
+        self._metrics.after_fork_in_child()
         self._rooms.restart_after_fork()
         self._ticker.restart_after_fork()
 

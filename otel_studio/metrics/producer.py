@@ -6,11 +6,12 @@ callback that a reader collects through. An operation then costs no `histogram.r
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from otel_studio import otel_sdk_private
+from otel_studio.base.figures import one_collection
+from otel_studio.base.locks import new_lock
 from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
 from otel_studio.metrics.points import PointMaker, merged
@@ -42,9 +43,8 @@ class MetricProducer:
         self._resource = resource
         self._version = version
         self._attached: list[tuple[Any, Callable[..., Any]]] = []
-        #: Held during a collection, so that a fork can wait for its end.
-        self._collecting = threading.Lock()
-        self._held = False
+        #: One collection at a time; a fork waits for its end, whose locks are the SDK's.
+        self._collecting = new_lock(hold_for_fork=True)
 
     def attach(self, reader: Any) -> bool:
         """Add the registry's points to what a reader collects.
@@ -65,13 +65,13 @@ class MetricProducer:
         maker = self._maker(reader)
 
         def collect(metric_reader: Any, *args: Any, **kwargs: Any) -> Any:
-            with self._collecting:
+            with self._collecting, one_collection():
                 data = original(metric_reader, *args, **kwargs)
-            try:
-                return merged(data, maker.scope_metrics(), self._resource)
-            except Exception as error:
-                report_internal_error("collecting the registry's metrics", error)
-                return data
+                try:
+                    return merged(data, maker.scope_metrics(), self._resource)
+                except Exception as error:
+                    report_internal_error("collecting the registry's metrics", error)
+                    return data
 
         otel_sdk_private.set_collect_callback(reader, collect)
         self._attached.append((reader, original))
@@ -83,19 +83,8 @@ class MetricProducer:
             otel_sdk_private.set_collect_callback(reader, original)
         self._attached.clear()
 
-    def hold(self) -> None:
-        """Wait for a collection in progress before a fork, at most a second."""
-        self._held = self._collecting.acquire(timeout=1.0)
-
-    def release(self) -> None:
-        """Let collections go on after a fork."""
-        if self._held:
-            self._held = False
-            self._collecting.release()
-
-    def renew_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Start the points of every reader anew in a forked child."""
-        self._collecting = threading.Lock()
         readers = [reader for reader, _ in self._attached]
         self.detach()
         for reader in readers:

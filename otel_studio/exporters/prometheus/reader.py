@@ -1,0 +1,49 @@
+"""OpenTelemetry's Prometheus reader on a registry of its own, one collection at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from prometheus_client import CollectorRegistry
+
+from otel_studio.base.figures import one_collection
+from otel_studio.base.locks import new_lock
+from otel_studio.exporters.prometheus.families import agreeing
+from otel_studio.guard import report_internal_error
+
+
+class StudioPrometheusReader(PrometheusMetricReader):
+    """OpenTelemetry's reader, given only what it can write rightly."""
+
+    def _receive_metrics(self, metrics_data: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            metrics_data = agreeing(metrics_data)
+        except Exception as error:
+            report_internal_error("making instruments fit for Prometheus", error)
+        super()._receive_metrics(metrics_data, *args, **kwargs)
+
+
+class InstrumentText:
+    """The text of every instrument of a meter provider."""
+
+    def __init__(self) -> None:
+        self._collectors = CollectorRegistry()
+        #: To be added to the provider.
+        self.reader = StudioPrometheusReader(registry=self._collectors)
+        #: One collection at a time: the reader hands one's points to another that comes beside
+        #: it. A fork waits for the end of one, whose locks are the SDK's.
+        self._collecting = new_lock(hold_for_fork=True)
+
+    def text(self, openmetrics: bool) -> str:
+        """Return what the instruments say now.
+
+        Args:
+            openmetrics: in the OpenMetrics format, with its closing line.
+        """
+        module = "prometheus_client.openmetrics" if openmetrics else "prometheus_client"
+        encode: Callable[[Any], bytes] = import_module(f"{module}.exposition").generate_latest
+        with self._collecting, one_collection():
+            return encode(self._collectors).decode()
