@@ -170,6 +170,9 @@ class Endpoint:
             pass
         except OSError:  # the scraper went away
             self._drop(connection, selector)
+        except Exception as error:
+            self._drop(connection, selector)
+            report_internal_error("answering on /metrics", error)
 
     def _has_ended(self, connection: _Connection) -> bool:
         piece = connection.socket.recv(_PIECE)

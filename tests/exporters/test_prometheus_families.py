@@ -1,0 +1,234 @@
+"""Instruments that OpenTelemetry's reader cannot write rightly, written rightly."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.exporter.prometheus import _mapping
+from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Buckets,
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client.parser import text_string_to_metric_families
+
+from forked import in_forked_child
+from otel_studio.base import figures, locks
+from otel_studio.exporters.prometheus.families import agreeing
+from otel_studio.exporters.prometheus.reader import InstrumentText
+
+from parts import need
+
+
+class Instruments:
+    def __init__(self, *views: View) -> None:
+        self.written = InstrumentText()
+        self.provider = MeterProvider([self.written.reader], views=views, shutdown_on_exit=False)
+
+    def samples(self) -> dict[tuple[str, frozenset[Any]], float]:
+        families = text_string_to_metric_families(self.written.text(openmetrics=False))
+        return {
+            (sample.name, frozenset(self.own(sample.labels))): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    @staticmethod
+    def own(labels: dict[str, str]) -> list[tuple[str, str]]:
+        return [
+            (name, value)
+            for name, value in labels.items()
+            if value and not name.startswith("otel_scope_")
+        ]
+
+
+def exponential(values: list[float]) -> tuple[Instruments, list[tuple[float, float]]]:
+    made = Instruments(
+        View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
+    )
+    histogram = made.provider.get_meter("app").create_histogram("size")
+    for value in values:
+        histogram.record(value)
+    buckets = [
+        (float(dict(labels)["le"]), count)
+        for (name, labels), count in made.samples().items()
+        if name == "size_bucket"
+    ]
+    return made, sorted(buckets)
+
+
+@given(
+    st.lists(
+        st.just(0) | st.floats(0, 1e12) | st.floats(0, allow_infinity=False),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_an_exponential_histogram_is_written_with_its_own_bounds(values: list[float]) -> None:
+    """Under each bound stand as many as are no greater, but for the rounding of the bound."""
+    _, buckets = exponential(values)
+    # The SDK puts what is smaller than a normal float where the smallest one is.
+    values = [max(value, sys.float_info.min) if value else 0 for value in values]
+    assert buckets[-1] == (math.inf, len(values))
+    for bound, count in buckets[:-1]:
+        assert sum(value <= bound * (1 - 1e-9) for value in values) <= count
+        assert sum(value <= bound * (1 + 1e-9) for value in values) >= count
+
+
+def test_a_histogram_with_negative_values_is_readable() -> None:
+    """Bounds rise from below zero on; each bucket's lower end is a bound too."""
+    point = ExponentialHistogramDataPoint(
+        {}, 1, 2, 9, 0.0, 0, 3, Buckets(0, [0, 1, 0]), Buckets(0, [1, 0, 4]), 0, -8.0, 4.0
+    )
+    data = ExponentialHistogram([point], AggregationTemporality.CUMULATIVE)
+    metric = Metric("size", "", "", data)
+    scope = ScopeMetrics(InstrumentationScope("app"), [metric], "")
+    [resource] = agreeing(
+        MetricsData([ResourceMetrics(Resource({}), [scope], "")])
+    ).resource_metrics
+    [made] = resource.scope_metrics[0].metrics[0].data.data_points
+    assert isinstance(made, HistogramDataPoint)
+    assert made.explicit_bounds == [-8, -4, -2, -1, 0, 2, 4]
+    assert made.bucket_counts == [0, 4, 0, 1, 3, 0, 1, 0]
+
+
+def test_the_program_has_an_exponential_histogram_and_the_scrape_goes_on() -> None:
+    """All other instruments are there, and those without values harm nothing."""
+    made, _ = exponential([1.0])
+    made.provider.get_meter("app").create_counter("sold").add(2)
+    assert made.samples()["sold_total", frozenset()] == 2
+    assert made.samples()["size_count", frozenset()] == 1
+
+
+def test_a_name_in_two_scopes_keeps_its_labels() -> None:
+    """Each value stands under the attributes that it was recorded with."""
+    made = Instruments()
+    one, two = made.provider.get_meter("one"), made.provider.get_meter("two")
+    one.create_counter("jobs").add(1, {"queue": "mail"})
+    two.create_counter("jobs").add(2, {"host": "a", "zone": "b"})
+    two.create_counter("jobs").add(3, {"host": "c"})
+    one.create_gauge("depth", unit="s").set(4, {"a": "x"})
+    two.create_gauge("depth_seconds").set(5, {"b": "y"})
+    one.create_histogram("wait").record(1, {"c": "x"})
+    two.create_histogram("wait").record(1, {"d": "y"})
+    found = made.samples()
+    assert found["jobs_total", frozenset({("queue", "mail")})] == 1
+    assert found["jobs_total", frozenset({("host", "a"), ("zone", "b")})] == 2
+    assert found["jobs_total", frozenset({("host", "c")})] == 3
+    assert found["depth_seconds", frozenset({("a", "x")})] == 4
+    assert found["depth_seconds", frozenset({("b", "y")})] == 5
+    assert found["wait_count", frozenset({("c", "x")})] == 1
+    assert found["wait_count", frozenset({("d", "y")})] == 1
+
+
+def test_a_scope_with_attributes_keeps_its_labels() -> None:
+    """The attributes of a scope are labels as those of a point are."""
+    made = Instruments()
+    made.provider.get_meter("one", attributes={"shard": "s1"}).create_counter("jobs").add(1)
+    made.provider.get_meter("two").create_counter("jobs").add(2, {"a": "x"})
+    text = made.written.text(openmetrics=False)
+    [first] = [line for line in text.splitlines() if line.endswith(" 1.0") and "jobs_total" in line]
+    assert 'otel_scope_shard="s1"' in first
+    assert made.samples()["jobs_total", frozenset({("a", "x")})] == 2
+
+
+def test_a_name_is_described_once() -> None:
+    """Two scopes that describe a name differently make one `HELP`; promtool has no complaint."""
+    made = Instruments()
+    made.provider.get_meter("one").create_counter("jobs.done", description="By one.").add(1)
+    made.provider.get_meter("two").create_counter("jobs.done", description="By another.").add(1)
+    text = made.written.text(openmetrics=False)
+    assert text.count("# HELP jobs_done_total") == text.count("# TYPE jobs_done_total") == 1
+    checked = subprocess.run(
+        [need("promtool"), "check", "metrics"],
+        input=text,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert "error" not in checked.stderr
+
+
+def test_a_scrape_reads_a_room_once() -> None:
+    """The reading behind several instruments is taken once a collection, and anew in the next."""
+    made = Instruments()
+    taken: list[int] = []
+    read = figures.once_in_a_collection(lambda: taken.append(1))
+    meter = made.provider.get_meter("room")
+
+    def observe(_options: Any) -> list[Observation]:
+        read()
+        return [Observation(len(taken))]
+
+    for name in ("a", "b", "c"):
+        meter.create_observable_gauge(name, callbacks=[observe])
+    made.samples()
+    assert len(taken) == 1
+    assert made.samples()["c", frozenset()] == len(taken) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_threads_that_fork_at_once_stop_no_collection() -> None:
+    """Each waits for a collection in progress; parent and children collect afterwards."""
+    made = Instruments()
+    made.provider.get_meter("app").create_counter("sold").add(1)
+    assert locks.is_known(made.written._collecting)
+    stop = threading.Event()
+
+    def scrape() -> None:
+        while not stop.is_set():
+            made.written.text(openmetrics=False)
+
+    def fork() -> None:
+        for _ in range(3):
+            locks.hold_for_fork()
+            try:
+                made.written.text(openmetrics=False)  # re-entrant on the thread that holds it
+            finally:
+                locks.release_in_parent()
+
+    threads = [threading.Thread(target=scrape), *(threading.Thread(target=fork) for _ in range(3))]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join(30)
+    stop.set()
+    threads[0].join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert made.samples()["sold_total", frozenset()] == 1
+
+    def child() -> bool:
+        locks.renew_in_child()
+        return "sold_total" in made.written.text(openmetrics=False)
+
+    locks.hold_for_fork()
+    try:
+        assert in_forked_child(child)
+    finally:
+        locks.release_in_parent()
+
+
+def test_the_readers_own_names_are_where_we_know_them() -> None:
+    """`opentelemetry.exporter.prometheus._mapping` has what makes names, units and labels."""
+    assert _mapping.sanitize_full_name("a.b") == "a_b"
+    assert _mapping.sanitize_attribute("a.b") == "a_b"
+    assert _mapping.map_unit("s") == "seconds"
