@@ -104,6 +104,14 @@ class Settings:
         "Characters kept of an argument that `capture_args` names.",
         OPERATIONS,
     )
+    ignored_operations: tuple[str, ...] = _setting(
+        ("* http send", "* http receive"),
+        kinds.Texts('a list of patterns such as "GET /health" or "shop/*"'),
+        "Operations that are left out of everything: not counted, not reported, not sent. "
+        "Patterns of an operation's name, or of `service/operation`; `*` stands for any text. By "
+        "default the single messages that the ASGI instrumentation makes spans of.",
+        OPERATIONS,
+    )
     slow_threshold: float = _setting(
         1.0,
         kinds.Seconds(0, 86_400),
@@ -402,6 +410,7 @@ class SettingsKeywords(TypedDict, total=False):
     shutdown_timeout: float | None
     instrument: str | Sequence[str] | None
     captured_argument_length: int | None
+    ignored_operations: str | Sequence[str] | None
     slow_threshold: float | None
     max_services: int | None
     max_operations_per_service: int | None

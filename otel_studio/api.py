@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_studio.default import NotConfigured, current
-from otel_studio.registry import formats, queries
-from otel_studio.registry.queries import ServiceNotFound
+from otel_studio.queries import Queries
 from otel_studio.registry.records import (
     ActiveCount,
     ActiveOperation,
@@ -27,6 +26,7 @@ from otel_studio.registry.records import (
     SlowOperation,
     TimeShare,
 )
+from otel_studio.registry.registry import ServiceNotFound
 
 if TYPE_CHECKING:
     from otel_studio.caches.records import (
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         GpuMetrics,
         GpuProcessShare,
     )
+    from otel_studio.resources.memory_alerts import MemoryThresholds
     from otel_studio.resources.memory_records import (
         AllocationWindow,
         AllocatorMemory,
@@ -78,6 +79,7 @@ __all__ = [
     "LatencyBucket",
     "LogCount",
     "MemoryAlert",
+    "MemoryThresholds",
     "MemoryUsage",
     "NotConfigured",
     "OperationAllocations",
@@ -110,12 +112,14 @@ __all__ = [
     "get_slow_operations",
     "reset_service_metrics",
     "set_cache_alert_thresholds",
+    "set_memory_alert_thresholds",
 ]
 
 _HOMES = (
     "caches.records",
     "caches.registry",
     "logs.level_counts",
+    "resources.memory_alerts",
     "resources.memory_records",
     "resources.gpu_records",
 )
@@ -133,6 +137,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'otel_studio.api' has no attribute {name!r}")
 
 
+def _queries() -> Queries:
+    return Queries(current())
+
+
 def get_all_metrics() -> list[ServiceSummary]:
     """Return every service with its operations, by name.
 
@@ -146,7 +154,7 @@ def get_all_metrics() -> list[ServiceSummary]:
         ...     get_all_metrics()[0].operation_metrics["get"].avg_duration_ms
         12.0
     """
-    return queries.summaries(current().registry)
+    return _queries().get_all_metrics()
 
 
 def get_service_metrics(service_name: str) -> ServiceSummary | None:
@@ -155,8 +163,7 @@ def get_service_metrics(service_name: str) -> ServiceSummary | None:
     Args:
         service_name: as `get_all_metrics` names it.
     """
-    found = queries.summaries(current().registry, service_name)
-    return found[0] if found else None
+    return _queries().get_service_metrics(service_name)
 
 
 def export_metrics(format: str = "json") -> str:  # noqa: A002  (the name is the contract's)
@@ -168,13 +175,7 @@ def export_metrics(format: str = "json") -> str:  # noqa: A002  (the name is the
     Raises:
         ValueError: for any other format.
     """
-    if format == "prometheus":
-        return export_metrics_prometheus()
-    if format == "json":
-        return formats.as_json(get_all_metrics())
-    if format == "csv":
-        return formats.as_csv(get_all_metrics())
-    raise ValueError(f"format is {format!r}: give one of json, csv, prometheus")
+    return _queries().export_metrics(format)
 
 
 def export_metrics_prometheus() -> str:
@@ -183,7 +184,7 @@ def export_metrics_prometheus() -> str:
     Raises:
         ImportError: if the extra `prometheus` is not installed.
     """
-    return current().prometheus_text()
+    return _queries().export_metrics_prometheus()
 
 
 def reset_service_metrics(service_name: str) -> None:
@@ -195,17 +196,17 @@ def reset_service_metrics(service_name: str) -> None:
     Raises:
         ServiceNotFound: for an unknown name.
     """
-    queries.reset(current().registry, service_name)
+    _queries().reset_service_metrics(service_name)
 
 
 def get_active_operations_count() -> ActiveCount:
     """Return how many operations run now, in all and by service."""
-    return queries.active_count(current().registry)
+    return _queries().get_active_operations_count()
 
 
 def get_active_operations() -> list[ActiveOperation]:
     """Return each operation that runs now, longest running first, with its current stack."""
-    return queries.active_operations(current().registry)
+    return _queries().get_active_operations()
 
 
 def get_recent_operations(
@@ -225,12 +226,12 @@ def get_recent_operations(
     Raises:
         ValueError: for an outcome or a limit that is none.
     """
-    return queries.recent(current().registry, service, operation, outcome, limit)
+    return _queries().get_recent_operations(service, operation, outcome, limit)
 
 
 def get_error_statistics() -> ErrorStatistics:
     """Return failures by service, with groups of one exception type at one place each."""
-    return queries.error_statistics(current().registry)
+    return _queries().get_error_statistics()
 
 
 def get_slow_operations(limit: int = 10, by: str = "avg") -> list[SlowOperation]:
@@ -243,7 +244,7 @@ def get_slow_operations(limit: int = 10, by: str = "avg") -> list[SlowOperation]
     Raises:
         ValueError: for another order, or a limit below 1.
     """
-    return queries.slow_operations(current().registry, limit, by)
+    return _queries().get_slow_operations(limit, by)
 
 
 def get_latency_buckets(service: str, operation: str) -> list[LatencyBucket]:
@@ -256,7 +257,7 @@ def get_latency_buckets(service: str, operation: str) -> list[LatencyBucket]:
     Raises:
         ServiceNotFound: if the operation has not run in that service.
     """
-    return queries.latency_buckets(current().registry, service, operation)
+    return _queries().get_latency_buckets(service, operation)
 
 
 def get_cache_performance_metrics(cache: str | None = None) -> list[CachePerformance]:
@@ -265,7 +266,7 @@ def get_cache_performance_metrics(cache: str | None = None) -> list[CachePerform
     Args:
         cache: only the caches of this name; an unknown one gives an empty list.
     """
-    return current().caches.get_cache_performance_metrics(cache)
+    return _queries().get_cache_performance_metrics(cache)
 
 
 def set_cache_alert_thresholds(
@@ -282,12 +283,12 @@ def set_cache_alert_thresholds(
         ValueError: for an unknown name or a value out of range.
         CacheNotFound: if no cache has the name.
     """
-    current().caches.set_cache_alert_thresholds(thresholds, cache)
+    _queries().set_cache_alert_thresholds(thresholds, cache)
 
 
 def get_cache_alerts() -> list[CacheAlert]:
     """Return the cache alerts that are active now."""
-    return current().caches.get_cache_alerts()
+    return _queries().get_cache_alerts()
 
 
 def get_gpu_utilization_metrics() -> list[GpuMetrics]:
@@ -296,12 +297,29 @@ def get_gpu_utilization_metrics() -> list[GpuMetrics]:
     A figure that the card or the driver does not give is `None`. Why the list is empty says
     `otel_studio.configure().gpu.reason`.
     """
-    return current().gpu.utilization_metrics()
+    return _queries().get_gpu_utilization_metrics()
 
 
 def get_memory_usage_metrics() -> MemoryUsage:
     """Return the memory of the process, and by service where `track_memory` was asked for."""
-    return current().resources.memory_usage_metrics()
+    return _queries().get_memory_usage_metrics()
+
+
+def set_memory_alert_thresholds(thresholds: Mapping[str, float | None]) -> MemoryThresholds:
+    """Change when memory alerts are raised.
+
+    Args:
+        thresholds: new values by name: `max_process_utilization`, `max_system_utilization` and
+            `max_fragmentation` (0 to 1), `max_memory_mb` and `max_service_memory_mb`. `None`
+            raises that alert never; what is not named stays.
+
+    Returns:
+        all thresholds as they are now.
+
+    Raises:
+        ValueError: for an unknown name or a value out of range.
+    """
+    return _queries().set_memory_alert_thresholds(thresholds)
 
 
 def get_log_counts() -> list[LogCount]:
@@ -309,4 +327,4 @@ def get_log_counts() -> list[LogCount]:
 
     An empty list where logs are not joined (setting `logging`).
     """
-    return current().log_counts()
+    return _queries().get_log_counts()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,24 +10,16 @@ from typing import Any, Unpack
 
 from opentelemetry import trace as trace_api
 
-from otel_studio import (
-    forking,
-    guard,
-    operations,
-    otel_private,
-    parts,
-    ports,
-    wrapping,
-)
+from otel_studio import guard, otel_private, parts, seat
+from otel_studio.base.locks import new_lock
 from otel_studio.caches import handle as cache_handles
 from otel_studio.config import SettingsKeywords, load_settings
+from otel_studio.seat import Seat
 from otel_studio.studio import Studio
 from otel_studio.tracing.provider import StudioTracerProvider
 from otel_studio.tracing.tracer import StudioTracer
 
-_lock = threading.RLock()
-_default: Studio | None = None
-_override: list[Studio] = []
+_lock = new_lock()
 #: Tracers of isolated Studios that have ended: the next provider takes them over.
 _orphans: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
 
@@ -58,27 +49,21 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
         >>> import otel_studio
         >>> _ = otel_studio.configure(service_name="media-backend")
     """
-    global _default
     settings = load_settings(**keywords)
     with _lock:
-        if _default is not None:
-            differing = _default.settings.differences(settings)
-            if differing:
-                guard.logger.warning(
-                    "otel_studio.configure() was called again with other settings, and the first "
-                    "ones stay: %s. Call otel_studio.shutdown() first to change them.",
-                    "; ".join(differing),
-                )
-            return _default
-        studio = Studio(settings, attach=not settings.sdk_disabled)
-        caches = cache_handles.process_registry()
-        caches.adopt(**parts.cache_settings(settings))
-        studio.use_caches(caches)
-        if not _override:  # else at the end of the isolated block
-            _install(studio)
-        _default = studio
-        studio.start()
-        _register_for_exit()
+        running = seat.own().occupant
+        if isinstance(running, Studio):
+            differing = running.settings.differences(settings)
+        else:
+            studio = _started(Studio(settings, attach=not settings.sdk_disabled))
+    if isinstance(running, Studio):
+        if differing:
+            guard.logger.warning(
+                "otel_studio.configure() was called again with other settings, and the first "
+                "ones stay: %s. Call otel_studio.shutdown() first to change them.",
+                "; ".join(differing),
+            )
+        return running
     if settings.instrument and not settings.sdk_disabled:
         from otel_studio import autotrack
 
@@ -86,10 +71,41 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
     return studio
 
 
-def _install(studio: Studio) -> None:
-    """Make a Studio's providers the ones that operations and OpenTelemetry's API use."""
+def _started(studio: Studio) -> Studio:
+    """Let a new Studio take the process's own seat, and start it."""
+    settings = studio.settings
+    caches = cache_handles.process_registry()
+    caches.adopt(**parts.cache_settings(settings))
+    studio.use_caches(caches)
+    before = seat.own()
+    if not seat.is_isolated():  # else at the end of the isolated block
+        _set_providers(studio)
+    # What was declared before stays declared; a disabled Studio lets operations do nothing.
+    for name in before.services:
+        studio.declare_service(name)
+    for probe in before.memory_probes:
+        studio.track_memory(probe)
+    seat.replace_own(
+        Seat(
+            provider=(
+                trace_api.NoOpTracerProvider() if settings.sdk_disabled else studio.tracer_provider
+            ),
+            caches=caches,
+            argument_characters=settings.captured_argument_length,
+            declared=studio.declared,
+            occupant=studio,
+            services=before.services,
+            memory_probes=before.memory_probes,
+        )
+    )
+    studio.start()
+    _register_for_exit()
+    return studio
+
+
+def _set_providers(studio: Studio) -> None:
+    """Make a Studio's providers those of OpenTelemetry's API."""
     if studio.settings.sdk_disabled:
-        ports.use_tracer_provider(trace_api.NoOpTracerProvider())
         return
     if studio.owns_tracer_provider:
         before = otel_private.global_tracer_provider()
@@ -98,30 +114,6 @@ def _install(studio: Studio) -> None:
         otel_private.replace_global_tracer_provider(studio.tracer_provider, for_good=True)
     if studio.owns_meter_provider:
         otel_private.replace_global_meter_provider(studio.meter_provider, for_good=True)
-    ports.use_tracer_provider(studio.tracer_provider)
-    wrapping.keep_argument_characters(studio.settings.captured_argument_length)
-    with studio.registry.reading():
-        for name in operations.declared_services():
-            studio.registry.service(name)
-    for probe in operations.memory_probes:
-        probe.track(studio.resources.memory)
-
-
-def _declare_service(name: str) -> None:
-    studio = _override[-1] if _override else _default
-    if studio is not None and name not in studio.registry.services:
-        with studio.registry.reading():
-            studio.registry.service(name)
-
-
-def _track_memory(probe: operations.MemoryProbe) -> None:
-    studio = _override[-1] if _override else _default
-    if studio is not None:
-        probe.track(studio.resources.memory)
-
-
-operations.service_listeners.append(_declare_service)
-operations.memory_listeners.append(_track_memory)
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -133,17 +125,20 @@ def shutdown(timeout: float | None = None) -> bool:
     Returns:
         whether everything was sent in time. Without a `configure()` before it: `True`.
     """
-    global _default
     with _lock:
-        studio, _default = _default, None
-    if studio is None:
-        return True
+        own = seat.own()
+        studio = own.occupant
+        if not isinstance(studio, Studio):
+            return True
+        own.occupant = None
     if studio.settings.instrument:
         from otel_studio import autotrack
 
         autotrack.uninstall()
     done = studio.shutdown(timeout)
-    ports.use_tracer_provider(None)
+    seat.replace_own(
+        Seat(caches=own.caches, services=own.services, memory_probes=own.memory_probes)
+    )
     return done
 
 
@@ -153,8 +148,8 @@ def current() -> Studio:
     Raises:
         NotConfigured: if there is none.
     """
-    studio = _override[-1] if _override else _default
-    if studio is None:
+    studio = seat.current().occupant
+    if not isinstance(studio, Studio):
         raise NotConfigured(
             "OTel Studio is not running: "
             "call otel_studio.configure() once at the start of the program"
@@ -166,26 +161,29 @@ def current() -> Studio:
 def overriding(studio: Studio) -> Iterator[Studio]:
     """Make a Studio the current one inside the block, for operations, queries and OpenTelemetry."""
     tracers, meters = otel_private.global_tracer_provider(), otel_private.global_meter_provider()
-    before, default = ports.tracer_provider_in_use(), _default
-    _override.append(studio)
+    default = seat.own().occupant
+    isolated = Seat(
+        provider=studio.tracer_provider,
+        caches=studio.caches,
+        argument_characters=studio.settings.captured_argument_length,
+        declared=studio.declared,
+        occupant=studio,
+    )
     _hand_tracers(_orphans, studio.tracer_provider)
-    caches = cache_handles.use_registry(studio.caches)
     otel_private.replace_global_tracer_provider(studio.tracer_provider)
     otel_private.replace_global_meter_provider(studio.meter_provider)
-    ports.use_tracer_provider(studio.tracer_provider)
-    characters = wrapping.keep_argument_characters(studio.settings.captured_argument_length)
+    seat.isolate(isolated)
     try:
         yield studio
     finally:
-        _override.remove(studio)
-        cache_handles.use_registry(caches)
+        seat.end_isolation(isolated)
         otel_private.replace_global_tracer_provider(tracers)
         otel_private.replace_global_meter_provider(meters)
-        ports.use_tracer_provider(before)
-        wrapping.keep_argument_characters(characters)
         _hand_tracers(getattr(studio.tracer_provider, "made_tracers", ()), tracers)
-        if _default is not None and _default is not default and not _override:
-            _install(_default)  # configured inside the block
+        configured = seat.own().occupant
+        new = isinstance(configured, Studio) and configured is not default
+        if new and not seat.is_isolated():  # configured inside the block
+            _set_providers(configured)
         studio.shutdown()
 
 
@@ -205,11 +203,3 @@ def _register_for_exit() -> None:
     if not _exits:
         _exits = True
         atexit.register(shutdown)
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-forking.lock_renewals.append(_renew_lock)

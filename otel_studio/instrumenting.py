@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from otel_studio.ports import Binding, slow_thresholds
+from otel_studio.ports import Binding
 from otel_studio.wrapping import TRACKED_MARK, Options, wrap
 
 _ORIGINAL = "__otel_studio_original__"
@@ -37,6 +37,7 @@ class Plan:
         prefix: stands before a method's name in its operation's; by default the class's name.
         attributes: set on every run.
         slow_threshold: seconds above which a run is slow.
+        labels: attributes that become dimensions of metrics.
         options: for every wrapper; a method takes of `capture_args` the parameters it has.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     prefix: str | None = None
     attributes: Mapping[str, Any] | None = None
     slow_threshold: float | None = None
+    labels: tuple[str, ...] = ()
     options: Options = dataclasses.field(default_factory=Options)
 
     def wants(self, name: str) -> bool:
@@ -63,9 +65,17 @@ class Plan:
             parameters = inspect.signature(function).parameters
             captured = tuple(arg for arg in options.capture_args if arg in parameters)
             options = dataclasses.replace(options, capture_args=captured)
-        if self.slow_threshold is not None:
-            slow_thresholds[home, name] = self.slow_threshold
-        return wrap(function, Binding(home, name, self.attributes), options)
+        return wrap(function, self.binding(home, name), options)
+
+    def binding(self, home: str, name: str) -> Binding:
+        """Return the operation of a name in a service, as this plan says it is to be."""
+        return Binding(
+            home,
+            name,
+            self.attributes,
+            slow_threshold=self.slow_threshold,
+            labels=self.labels,
+        )
 
 
 def instrument(target: Any, plan: Plan) -> Any:

@@ -9,7 +9,6 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 
 from otel_studio import otel_sdk_private, parts
-from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.metrics.producer import MetricProducer
 from otel_studio.metrics.provider import StudioMeterProvider
@@ -26,7 +25,6 @@ class MetricPipeline:
     Args:
         settings: every setting, resolved.
         registry: the source of the operations' metrics.
-        clock: wall-clock times of the points.
         resource: gives the resource of the points.
         identity: gives what is this process's own in the resource.
         existing: the provider to attach to, where it is the SDK's.
@@ -37,7 +35,6 @@ class MetricPipeline:
         self,
         settings: Settings,
         registry: Registry,
-        clock: Clock,
         resource: Callable[[], Resource],
         identity: Callable[[], Resource],
         *,
@@ -54,9 +51,7 @@ class MetricPipeline:
         #: Exporters of the parent process: letting them go could close what is still in use there.
         self._inherited: list[Any] = []
         self.prometheus: PrometheusExporter | None = None
-        self._producer = MetricProducer(
-            registry, clock, settings.histogram_bounds, resource, __version__
-        )
+        self._producer = MetricProducer(registry, settings.histogram_bounds, resource, __version__)
         names = () if settings.sdk_disabled else settings.metrics_exporter
         readers = list(readers)
         attaches = isinstance(existing, MeterProvider) and not isinstance(

@@ -12,18 +12,8 @@ from opentelemetry.util import types
 
 from otel_studio import instrumenting
 from otel_studio.instrumenting import Plan
-from otel_studio.ports import Binding, slow_thresholds
 from otel_studio.runs import Operation, Tracker
-from otel_studio.services import (
-    MemoryProbe,
-    Service,
-    declared_services,
-    exception_types,
-    memory_listeners,
-    memory_probes,
-    service,
-    service_listeners,
-)
+from otel_studio.services import MemoryProbe, Service, exception_types, service
 from otel_studio.wrapping import Options, wrap
 
 __all__ = [
@@ -32,18 +22,16 @@ __all__ = [
     "Service",
     "Tracker",
     "current_operation",
-    "declared_services",
     "instrument",
-    "memory_listeners",
-    "memory_probes",
     "service",
-    "service_listeners",
     "track",
 ]
 
 #: What can be decorated; a type checker sees the same thing come back.
 _F = TypeVar("_F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
 _T = TypeVar("_T")
+#: Dimensions that every operation's metrics have.
+_OWN_LABELS = frozenset({"studio.service", "studio.operation", "error.type"})
 
 
 @overload
@@ -60,6 +48,7 @@ def track(
     capture_args: Iterable[str] = (),
     expected: type[BaseException] | Iterable[type[BaseException]] = (),
     slow_threshold: float | None = None,
+    labels: str | Iterable[str] = (),
 ) -> Callable[[_F], _F]: ...
 
 
@@ -72,6 +61,7 @@ def track(
     capture_args: Iterable[str] = (),
     expected: type[BaseException] | Iterable[type[BaseException]] = (),
     slow_threshold: float | None = None,
+    labels: str | Iterable[str] = (),
 ) -> Any:
     """Make every call of a callable an operation.
 
@@ -90,6 +80,9 @@ def track(
             cut at 256 characters; `self` never.
         expected: exceptions that mean "no" rather than "broken": the outcome stays ok.
         slow_threshold: seconds above which a run is slow.
+        labels: attributes that become dimensions of the operation's metrics, such as `tenant`:
+            of few values. At most 50 sets of values are told apart, further runs are counted as
+            `__other__`. No other attribute ever becomes a dimension.
 
     Returns:
         the wrapped callable, of the same kind and signature; or a decorator.
@@ -128,7 +121,15 @@ def track(
         or not slow_threshold > 0
     ):
         raise ValueError(f"slow_threshold is {slow_threshold!r}: give seconds as a number > 0")
+    label_names = _texts(labels, "labels holds names of attributes")
+    for label in label_names:
+        if label in _OWN_LABELS or not label:
+            raise ValueError(
+                f"labels names {label!r}, which is no attribute to tell runs apart by: the "
+                "metrics have the operation, the service and the error's type already"
+            )
     plan = Plan(
+        labels=label_names,
         service=service,
         prefix=name,
         attributes=None if attributes is None else dict(attributes),
@@ -150,9 +151,7 @@ def _track(target: Any, plan: Plan) -> Any:
         )
     home = plan.service or _module_of(target)
     name = plan.prefix or _name_of(target)
-    if plan.slow_threshold is not None:
-        slow_thresholds[home, name] = plan.slow_threshold
-    return wrap(target, Binding(home, name, plan.attributes), plan.options)
+    return wrap(target, plan.binding(home, name), plan.options)
 
 
 def _module_of(target: Any) -> str:

@@ -10,8 +10,9 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_studio import guard
 from otel_studio.config import Settings
-from otel_studio.registry.registry import Limits, Registry
-from otel_studio.registry.statistics import Bounds
+from otel_studio.registry.limits import Limits
+from otel_studio.registry.operation import Bounds
+from otel_studio.registry.registry import Registry
 from otel_studio.version import __version__
 
 if TYPE_CHECKING:
@@ -119,7 +120,9 @@ def prometheus_exporter(settings: Settings, registry: Registry) -> PrometheusExp
     from otel_studio.exporters.prometheus import PrometheusExporter
     from otel_studio.exporters.prometheus.text import RegistryText
 
-    return PrometheusExporter(RegistryText(registry, settings.histogram_bounds, __version__))
+    return PrometheusExporter(
+        RegistryText(registry.reading, settings.histogram_bounds, __version__)
+    )
 
 
 def say_unused(setting: str, names: Iterable[str], provider: str, own_parts: bool) -> None:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
+from otel_studio import seat
+from otel_studio.base.outcome import OUTCOME_ATTRIBUTE, is_cancellation
 from otel_studio.failure import safe_text, type_name
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import context_functions
 
-_, _set_context, _reset_context = context_functions()
-
-#: The attribute that says `cancelled` or `abandoned` on a span; absent for ok and error.
-OUTCOME_ATTRIBUTE = "studio.outcome"
-#: The attribute of a span whose duration was measured by the caller.
-RECORDED_ATTRIBUTE = "studio.recorded"
-
-#: Seconds above which a run is slow, where `slow_threshold=` says so, by (service, operation).
-slow_thresholds: dict[tuple[str, str], float] = {}
+get_context, set_context, _reset_context = context_functions()
 
 
 class Port(Protocol):
@@ -34,8 +25,11 @@ class Port(Protocol):
     A run is whatever `enter` or `start` returned, and is only handed back.
     """
 
-    def enter(self) -> Any:
-        """Start a run and make its span current."""
+    def enter(self, context: Context, /) -> Any:
+        """Start a run and make its span current; `context` is what is current now."""
+
+    def undo(self, context: Context, /) -> None:
+        """Forget a start that something interrupted, and put back what was current before it."""
 
     def finish(self, run: Any, /) -> None:
         """End a run that `enter` began."""
@@ -61,12 +55,14 @@ class Port(Protocol):
 class _ApiRun:
     """A run of `ApiPort`: the span, and the token of the context it is current in."""
 
-    __slots__ = ("ended", "span", "token")
+    __slots__ = ("ended", "lost", "span", "token")
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self.token: Any = None
         self.ended = False
+        #: What left no room on the stack to end it.
+        self.lost: BaseException | None = None
 
 
 def span_of(run: Any) -> Span:
@@ -96,19 +92,36 @@ class ApiPort:
             report_internal_error("starting an operation", error)
             return None
 
-    def enter(self) -> _ApiRun | None:
+    def enter(self, context: Context, /) -> _ApiRun | None:
         """Start a span and make it current."""
-        run = self.start()
-        if run is not None:
-            run.token = context_api.attach(trace_api.set_span_in_context(run.span))
-        return run
+        run: _ApiRun | None = None
+        try:
+            run = self.start()
+            if run is not None:
+                run.token = set_context(trace_api.set_span_in_context(run.span, context))
+            return run
+        except BaseException as error:
+            put_back(context)
+            if run is not None:
+                self.abandon(run)
+            if not isinstance(error, Exception):
+                raise
+            report_internal_error("starting an operation", error)
+            return None
+
+    def undo(self, context: Context, /) -> None:
+        """Forget a start that something interrupted."""
+        put_back(context)
 
     def finish(self, run: _ApiRun | None) -> None:
         """End a span and put the context back."""
         if run is None:
             return
         if run.token is not None:
-            reset_context(run.token, run.span)
+            try:
+                reset_context(run.token, run.span)
+            except RuntimeError:  # interrupted right after it was used
+                pass
             run.token = None
         self.end(run)
 
@@ -181,15 +194,14 @@ def _set_outcome(span: Span, outcome: str) -> None:
         take_outcome(outcome)
 
 
-def is_cancellation(error: BaseException) -> bool:
-    """Tell whether an exception means that the run was cancelled, not that it failed."""
-    if isinstance(error, Exception):
-        return False
-    # By name, so that a program without asyncio does not load it.
-    return isinstance(error, GeneratorExit) or any(
-        kind.__name__ == "CancelledError" and kind.__module__.startswith("asyncio")
-        for kind in type(error).__mro__
-    )
+def put_back(context: Context) -> None:
+    """Make a context current again that something started meanwhile has taken the place of.
+
+    Args:
+        context: what was current before; where it still is, nothing happens.
+    """
+    if get_context() is not context:
+        set_context(context)
 
 
 def reset_context(token: Any, span: object = None) -> None:
@@ -208,75 +220,72 @@ def reset_context(token: Any, span: object = None) -> None:
     except ValueError:
         if span is not None and trace_api.get_current_span() is span:
             before = getattr(token, "old_value", None)
-            _set_context(before if isinstance(before, Context) else Context())
+            set_context(before if isinstance(before, Context) else Context())
 
 
 class Binding:
-    """One operation of one service, and the port it uses until the tracer provider changes."""
+    """One operation of one service, and the port it uses until another seat is taken.
 
-    __slots__ = ("__weakref__", "attributes", "name", "port", "service")
+    Args:
+        service: where it belongs.
+        name: of the operation.
+        attributes: of every run.
+        slow_threshold: seconds above which a run is slow; `None` for the setting.
+        labels: names of the attributes that become dimensions of its metrics.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_generation",
+        "attributes",
+        "labels",
+        "name",
+        "port",
+        "service",
+        "slow_threshold",
+    )
 
     def __init__(
-        self, service: str, name: str, attributes: Mapping[str, Any] | None = None
+        self,
+        service: str,
+        name: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        slow_threshold: float | None = None,
+        labels: tuple[str, ...] = (),
     ) -> None:
         self.service = service
         self.name = name
         self.attributes = attributes
+        self.slow_threshold = slow_threshold
+        self.labels = labels
         self.port: Port | None = None
-        with _lock:
-            _bindings.add(self)
+        self._generation = 0
+        seat.keep_bound(self)
 
     def bind(self) -> Port:
-        """Return the port through the provider of now, and keep it."""
-        provider = _provider
-        port: Port = self._make_port()
-        with _lock:
-            if provider is _provider:
-                self.port = port
+        """Return the port of the seat that is taken, and keep it while it is."""
+        generation = self._generation
+        current = seat.current()
+        if self.slow_threshold is not None or self.labels:
+            current.declared.declare(self.service, self.name, self.slow_threshold, self.labels)
+        port = self._make_port(current)
+        self.port = port
+        if generation != self._generation:  # another seat was taken meanwhile
+            self.port = None
         return port
 
-    def _make_port(self) -> Port:
+    def unbind(self) -> None:
+        """Ask anew for a port."""
+        self._generation += 1
+        self.port = None
+
+    def _make_port(self, current: seat.Seat) -> Port:
         try:
-            tracer = get_tracer(self.service)
+            tracer = current.get_tracer(self.service)
             prepare = getattr(tracer, "operation_port", None)
             port: Port | None = None if prepare is None else prepare(self.name, self.attributes)
         except Exception as error:
             report_internal_error("preparing an operation", error)
             tracer, port = trace_api.NoOpTracer(), None
         return ApiPort(tracer, self.name, self.attributes) if port is None else port
-
-
-#: Re-entrant: a finalizer may run inside and use an operation of its own.
-_lock = threading.RLock()
-_bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
-_provider: trace_api.TracerProvider | None = None
-
-
-def renew_lock() -> None:
-    """Replace the lock in a forked child: a thread of the parent may have held it."""
-    global _lock
-    _lock = threading.RLock()
-
-
-def use_tracer_provider(provider: trace_api.TracerProvider | None) -> None:
-    """Send every operation from now on to a provider.
-
-    Args:
-        provider: `None` for whichever is set globally.
-    """
-    global _provider
-    with _lock:
-        _provider = provider
-        for binding in list(_bindings):
-            binding.port = None
-
-
-def get_tracer(service: str) -> trace_api.Tracer:
-    """Return the tracer of a service from the provider in use."""
-    provider = _provider if _provider is not None else trace_api.get_tracer_provider()
-    return provider.get_tracer(service)
-
-
-def tracer_provider_in_use() -> trace_api.TracerProvider | None:
-    """Return the provider that operations are sent to; `None` for the global one."""
-    return _provider

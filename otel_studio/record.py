@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -37,8 +38,13 @@ def iso_time(unix_ns: int | None) -> str | None:
     if unix_ns is None:
         return None
     seconds, nanoseconds = divmod(unix_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, tz=UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"
+    return f"{_iso_second(seconds)}.{nanoseconds // 1000:06d}Z"
+
+
+@functools.lru_cache(maxsize=4_096)
+def _iso_second(seconds: int) -> str:
+    # Most of a query's times share their seconds.
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from opentelemetry import trace as trace_api
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
-from otel_studio.guard import report_internal_error, warn_once
-from otel_studio.ports import Binding, Port, mark_failed, span_of
+from otel_studio.guard import note_once, report_internal_error, warn_once
+from otel_studio.ports import Binding, Port, get_context, mark_failed, span_of
 
 
 class Operation:
@@ -21,7 +22,7 @@ class Operation:
     `current_operation`.
     """
 
-    __slots__ = ("_binding", "_expected", "_port", "_reentries", "_run")
+    __slots__ = ("_before", "_binding", "_expected", "_port", "_reentries", "_run")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Operation:
         self._binding = binding
         self._expected = expected
         self._port: Port | None = None
+        self._before: Context | None = None
         self._reentries = 0
         self._run = run
 
@@ -77,8 +79,10 @@ class Operation:
                 "service.operation(name).",
             )
             return self
-        self._port = binding.port or binding.bind()
-        self._run = self._port.enter()
+        port = binding.port or binding.bind()
+        before = self._before = get_context()
+        self._port = port
+        self._run = port.enter(before)
         return self
 
     def __exit__(
@@ -95,6 +99,19 @@ class Operation:
             if error is not None:
                 port.fail(self._run, error, self._expected)
         finally:  # at the recursion limit even a call of ours may raise
+            port.finish(self._run)
+        self._before = None
+
+    def __del__(self) -> None:
+        before, port = self._before, self._port
+        if before is None or port is None:  # entered and left, or never entered
+            return
+        # A signal handler's exception came at the first instruction of the exit, or right after
+        # the start: the exit is made up for here.
+        if self._run is None:
+            port.undo(before)
+        else:
+            port.fail(self._run, GeneratorExit(), self._expected)
             port.finish(self._run)
 
     async def __aenter__(self) -> Self:
@@ -168,7 +185,7 @@ class Tracker:
         if not getattr(self, "_done", True):
             self._done = True
             binding = self._binding
-            warn_once(
+            note_once(
                 "abandoned",
                 f"{binding.service}/{binding.name}",
                 "a run of %s/%s was dropped without complete() or fail(): it is counted as "

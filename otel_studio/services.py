@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from opentelemetry.util import types
 
+from otel_studio import seat
+from otel_studio.base.outcome import RECORDED_ATTRIBUTE
 from otel_studio.guard import report_internal_error
-from otel_studio.ports import RECORDED_ATTRIBUTE, Binding, get_tracer
+from otel_studio.ports import Binding
 from otel_studio.runs import (
     Operation,
     OperationWithAttributes,
@@ -22,16 +23,6 @@ from otel_studio.runs import (
 #: What can be decorated.
 _F = TypeVar("_F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
 
-#: Told the name of every service that is declared; the default Studio registers it.
-service_listeners: list[Callable[[str], None]] = []
-
-
-#: Told of every `Service.track_memory`; the current Studio samples it.
-memory_listeners: list[Callable[[MemoryProbe], None]] = []
-#: What was tracked so far, for a Studio that starts later; bounded.
-memory_probes: list[MemoryProbe] = []
-_MAX_MEMORY_PROBES = 1_000
-
 
 class MemoryProbe:
     """Memory that a service holds, sampled until `close()`.
@@ -42,6 +33,7 @@ class MemoryProbe:
     """
 
     def __init__(self, service: str, source: Any) -> None:
+        self._seat = seat.current()
         self.service = service
         self.source = source
         self._tracked: list[Any] = []
@@ -52,8 +44,7 @@ class MemoryProbe:
 
     def close(self) -> None:
         """Stop tracking; a second call does nothing."""
-        if self in memory_probes:
-            memory_probes.remove(self)
+        self._seat.forget_memory(self)
         for tracked in self._tracked:
             tracked.close()
         self._tracked.clear()
@@ -161,10 +152,7 @@ class Service:
             >>> buffers.close()
         """
         made = MemoryProbe(self.name, probe)
-        if len(memory_probes) < _MAX_MEMORY_PROBES:
-            memory_probes.append(made)
-        for listener in memory_listeners:
-            listener(made)
+        made._seat.track_memory(made)
         return made
 
     def track(self, operation: str | None = None, **options: Any) -> Callable[[_F], _F]:
@@ -191,15 +179,8 @@ class Service:
         return binding
 
 
-_services: dict[str, Service] = {}
-#: Re-entrant: a finalizer may run inside and name a service of its own.
-_services_lock = threading.RLock()
-
-
-def renew_lock() -> None:
-    """Replace the lock in a forked child: a thread of the parent may have held it."""
-    global _services_lock
-    _services_lock = threading.RLock()
+#: One object for one name, for the life of the process: programs keep them in globals.
+_services: Final[dict[str, Service]] = {}
 
 
 def service(name: str) -> Service:
@@ -218,16 +199,9 @@ def service(name: str) -> Service:
                 f"a service's name is a non-empty text, not {name!r}: "
                 'write service("cache-service")'
             )
-        with _services_lock:
-            found = _services.setdefault(name, Service(name))
-    for listener in service_listeners:
-        listener(name)
+        found = _services.setdefault(name, Service(name))
+    seat.current().declare_service(name)
     return found
-
-
-def declared_services() -> list[str]:
-    """Return the names of the services declared so far."""
-    return list(_services)
 
 
 def exception_types(
@@ -255,7 +229,7 @@ def _record(
     error: BaseException | str | None,
     attributes: Mapping[str, Any] | None,
 ) -> None:
-    tracer = get_tracer(binding.service)
+    tracer = seat.current().get_tracer(binding.service)
     clock = getattr(getattr(tracer, "provider", None), "clock", None)
     end = time.time_ns() if clock is None else clock.time_ns()
     span = tracer.start_span(binding.name, start_time=end - duration_ns)

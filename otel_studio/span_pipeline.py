@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -14,10 +14,12 @@ from otel_studio import otel_sdk_private, parts
 from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.registry.processor import RegistrySpanProcessor
-from otel_studio.registry.registry import Registry
-from otel_studio.tracing.buffer import EndedSpans, Timebase
+from otel_studio.tracing.buffer import EndedSpans
+from otel_studio.tracing.ended_run import EndedRun
+from otel_studio.tracing.pipeline import Pipeline
 from otel_studio.tracing.provider import StudioTracerProvider
 from otel_studio.tracing.sampling import RecordAll, RecordingEverything, build_sampler
+from otel_studio.tracing.timebase import Timebase
 
 if TYPE_CHECKING:
     from otel_studio.tracing.export import ExportQueue
@@ -46,8 +48,7 @@ class SpanPipeline:
         existing: Any = None,
     ) -> None:
         self._settings = settings
-        self._clock = clock
-        self.queues: list[ExportQueue] = []
+        self._line = Pipeline()
         #: The queues whose exporters were made by name, with it.
         self._renewals: list[tuple[ExportQueue, str]] = []
         #: Exporters of the parent process: letting them go could close what is still in use there.
@@ -60,7 +61,8 @@ class SpanPipeline:
         )
         if not self.owns_provider:
             self.provider: Any = existing
-            self.ended = EndedSpans(settings.registry_backlog, Timebase(clock))
+            self.ended = EndedSpans(settings.registry_backlog, Timebase(clock), self._running)
+            self.processor = RegistrySpanProcessor(self.ended, clock)
             return
         sampler = settings.sampler
         if not isinstance(sampler, Sampler):
@@ -77,38 +79,63 @@ class SpanPipeline:
         self.provider = provider
         self.ended = provider.ended
 
-    def connect(self, registry: Registry) -> None:
-        """Feed a registry, which consumes what ends, and send what the settings ask for."""
+    def _running(self) -> set[EndedRun]:
+        return set() if self.processor is None else self.processor.running()
+
+    def made_queues(self) -> list[ExportQueue]:
+        """Make the export queues that the settings ask for; where the provider is ours."""
         settings = self._settings
         names = () if settings.sdk_disabled else settings.traces_exporter
+        if not self.owns_provider:
+            has_processors = otel_sdk_private.has_span_processors(self.provider)
+            parts.say_unused("traces_exporter", names, "TracerProvider", has_processors)
+            return []
+        queues = []
+        for exporter, name in parts.made("traces exporter", names, self._exporter):
+            queue = self._queue(exporter)
+            self._renewals.append((queue, name))
+            queues.append(queue)
+        return queues
+
+    def connect(self, line: Pipeline) -> None:
+        """Let every run that ends pass through a line from now on.
+
+        Args:
+            line: what it passes through; the program's own processors stay behind it.
+        """
         if self.owns_provider:
-            registry.active_sources.append(self.provider.active_spans)
-            for exporter, name in parts.made("traces exporter", names, self._exporter):
-                self._renewals.append((self.add_exporter(exporter), name))
-            return
-        has_processors = otel_sdk_private.has_span_processors(self.provider)
-        parts.say_unused("traces_exporter", names, "TracerProvider", has_processors)
-        self.processor = RegistrySpanProcessor(registry, self.ended, self._clock)
-        self.provider.add_span_processor(self.processor)
-        # Without this the registry would see only what is sampled.
-        self._recording = RecordingEverything(self.provider)
+            line.handovers = self.provider.line.handovers
+            self.provider.line = line
+        self.ended.line = line
+        self._line = line
+        if self.processor is not None:
+            self.provider.add_span_processor(self.processor)
+            # Without this the registry would see only what is sampled.
+            self._recording = RecordingEverything(self.provider)
 
     def _exporter(self, name: str) -> Any:
         return parts.span_exporter(self._settings, name)
 
     def add_exporter(self, exporter: Any) -> ExportQueue:
         """Send sampled spans to one more exporter, through a queue of its own."""
+        queue = self._queue(exporter)
+        self._line.queues = (*self._line.queues, queue)
+        return queue
+
+    def _queue(self, exporter: Any) -> ExportQueue:
         from otel_studio.tracing.export import ExportQueue
 
-        queue = ExportQueue(
+        return ExportQueue(
             exporter,
             limit=self._settings.export_queue_size,
             batch_size=self._settings.export_batch_size,
             interval=self._settings.export_interval,
         )
-        self.queues.append(queue)
-        self.ended.add_consumer(queue)
-        return queue
+
+    @property
+    def queues(self) -> list[ExportQueue]:
+        """Send the sampled spans, one queue for each exporter."""
+        return list(cast("tuple[ExportQueue, ...]", self._line.queues))
 
     def flush(self, deadline: float) -> bool:
         """Send what is queued now.
@@ -149,19 +176,19 @@ class SpanPipeline:
         if self._recording is not None:
             self._recording.undo()
 
-    def forget_after_fork(self) -> None:
-        """Start from empty in a forked child, before the registry does."""
-        if self.owns_provider:
-            self.provider.forget_after_fork()
-            return
-        self.ended.forget_after_fork()
-        if self.processor is not None:
-            self.processor.forget_after_fork()
+    def after_fork_in_child(self) -> None:
+        """Start from empty in a forked child, with exporters anew.
 
-    def renew_after_fork(self) -> None:
-        """Have empty queues, and exporters anew: a connection of the parent's is in use there."""
+        A connection of the parent's is in use there.
+        """
+        if self.owns_provider:
+            self.provider.after_fork_in_child()
+        else:
+            self.ended.after_fork_in_child()
+        if self.processor is not None:
+            self.processor.after_fork_in_child()
         for queue in self.queues:
-            queue.forget_after_fork()
+            queue.after_fork_in_child()
         self._inherited += self.exporters
         for queue, name in self._renewals:
             for exporter, _ in parts.made("traces exporter", [name], self._exporter):

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from otel_studio import forking, otel_private, parts
+from otel_studio import otel_private, parts, seat
+from otel_studio.base import forking
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.config import Settings
+from otel_studio.logs.span_redaction import SpanRedactor
 from otel_studio.metric_pipeline import MetricPipeline
 from otel_studio.redaction import Redactor
 from otel_studio.registry.registry import Registry
-from otel_studio.registry.ticker import FoldTicker
+from otel_studio.registry.selection import IgnoredOperations
 from otel_studio.rooms import Rooms
 from otel_studio.span_pipeline import SpanPipeline
+from otel_studio.tracing.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from otel_studio.caches.registry import CacheRegistry
@@ -68,25 +71,38 @@ class Studio:
             existing=otel_private.global_tracer_provider() if attach else None,
         )
         self._ended = self._spans.ended
-        self.registry = Registry(self._ended, self.clock, parts.registry_limits(settings))
-        self._spans.connect(self.registry)
+        #: What operations say of themselves: thresholds, labels.
+        self.declared = seat.Declared()
+        selection = IgnoredOperations(settings.ignored_operations)
+        self.registry = Registry(
+            self._ended,
+            self.clock,
+            parts.registry_limits(settings),
+            lambda service, operation: self.declared.labels.get((service, operation), ()),
+            selection.leaves_out,
+        )
         self._metrics = MetricPipeline(
             settings,
             self.registry,
-            self.clock,
             lambda: self.resource,
             self._own_instance,
             existing=otel_private.global_meter_provider() if attach else None,
             readers=metric_readers,
         )
+        self.meter = self._metrics.meter
         self._report_itself()
         redactor = Redactor(settings.redact_keys, settings.redact_patterns)
-        self.meter = self._metrics.meter
         self._rooms = Rooms(settings, self.clock, self.registry, self.meter, redactor)
         self._build_logs(redactor)
-        if settings.sample_allocations and self.owns_tracer_provider:
-            self.tracer_provider.run_watcher = self.resources.operation_allocations
-        self._ticker = FoldTicker(self._ended, settings.fold_interval)
+        span_redactor = None if redactor.is_idle else SpanRedactor(redactor)
+        reports = None if self.logs is None else self.logs.reports
+        queues = self._spans.made_queues()
+        self._spans.connect(Pipeline(span_redactor, selection, self.registry, reports, queues))
+        if self.owns_tracer_provider:
+            if span_redactor is not None:
+                self.tracer_provider.redact = span_redactor.redact
+            if settings.sample_allocations:
+                self.tracer_provider.run_watcher = self.resources.operation_allocations
         forking.watch(self)
 
     def _report_itself(self) -> None:
@@ -99,36 +115,29 @@ class Studio:
         )
 
     def _build_logs(self, redactor: Redactor) -> None:
-        from otel_studio.logs.span_redaction import SpanRedactor
-
         settings = self.settings
-        if (settings.logging or settings.logs_exporter) and not settings.sdk_disabled:
-            from otel_studio.logs.room import StudioLogs
-
-            foreign = self._spans.processor
-            logs = self._rooms.logs = StudioLogs(
-                settings,
-                self.clock,
-                self._ended,
-                redactor,
-                self.tracer_provider,
-                None if foreign is None else foreign.find,
-            )
-            exporters = parts.made(
-                "logs exporter",
-                settings.logs_exporter,
-                lambda name: parts.log_exporter(settings, name),
-            )
-            if exporters:
-                logs.export_to(self.resource, [exporter for exporter, _ in exporters])
-            logs.register_instruments(self.meter)
-        if redactor.is_idle:
+        if settings.sdk_disabled or not (settings.logging or settings.logs_exporter):
             return
-        # First among the consumers: registry, logs and queues see only what it leaves.
-        span_redactor = SpanRedactor(redactor)
-        self._ended.consumers = (span_redactor, *self._ended.consumers)
-        if self.owns_tracer_provider:
-            self.tracer_provider.redact = span_redactor.redact
+        from otel_studio.logs.room import StudioLogs
+
+        foreign = self._spans.processor
+        logs = self._rooms.logs = StudioLogs(
+            settings,
+            self.clock,
+            self._ended,
+            redactor,
+            self.tracer_provider,
+            None if foreign is None else foreign.find,
+            self.declared.slow_thresholds,
+        )
+        exporters = parts.made(
+            "logs exporter",
+            settings.logs_exporter,
+            lambda name: parts.log_exporter(settings, name),
+        )
+        if exporters:
+            logs.export_to(self.resource, [exporter for exporter, _ in exporters])
+        logs.register_instruments(self.meter)
 
     # Its parts
 
@@ -198,6 +207,16 @@ class Studio:
         """Return how many log records of each level were made in each operation."""
         return [] if self.logs is None else self.logs.counts()
 
+    # As the occupant of a seat
+
+    def declare_service(self, name: str) -> None:
+        """Know a service from now on, also if it never runs anything."""
+        self.registry.declare(name)
+
+    def track_memory(self, probe: Any) -> None:
+        """Sample a probe of memory from now on."""
+        probe.track(self.resources.memory)
+
     # Use
 
     def prometheus_text(self) -> str:
@@ -212,7 +231,9 @@ class Studio:
         """Start the threads: one that folds, and those of the rooms that the settings name."""
         if self.settings.sdk_disabled:
             return
-        self._ticker.start()
+        worker = self._ended.worker
+        worker.interval = self.settings.fold_interval
+        worker.start()
         self._rooms.start()
 
     def force_flush(self, timeout: float = 5.0) -> bool:
@@ -255,7 +276,7 @@ class Studio:
         deadline = time.monotonic() + limit
         from otel_studio.exporters.shutdown import end_within
 
-        self._ticker.stop()
+        self._ended.worker.stop(1.0)
         self._rooms.stop(min(limit / 5, 1.0))
         self._ended.fold()
 
@@ -277,28 +298,26 @@ class Studio:
     # Fork
 
     def before_fork(self) -> None:
-        """Let what holds a lock end, so that the child does not inherit it."""
+        """Let what must not be cut in two end."""
         self._metrics.before_fork()
-        self._rooms.hold_for_fork()
+        self._rooms.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._metrics.after_fork_in_parent()
-        self._rooms.release_after_fork()
+        self._rooms.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
-        """Start from zero, with live threads and an identity of the child's own."""
-        self._spans.forget_after_fork()
+        """Start from zero, with an identity of the child's own."""
+        self._spans.after_fork_in_child()
         if self.owns_tracer_provider:
             self.tracer_provider._update_resource(self._own_instance())
             self.resource = self.tracer_provider.resource
-        self.registry.forget_after_fork()
+        self.registry.after_fork_in_child()
         if self.owns_meter_provider:
             self.resource = self.resource.merge(self._own_instance())
-        self._spans.renew_after_fork()
         self._metrics.after_fork_in_child()
-        self._rooms.restart_after_fork()
-        self._ticker.restart_after_fork()
+        self._rooms.after_fork_in_child()
 
     def _own_instance(self) -> Resource:
         """Return the identity of this process: the one that the user chose, or one of its own."""

@@ -10,15 +10,13 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
+from opentelemetry.context import Context
 
+from otel_studio import seat
 from otel_studio.guard import report_internal_error
-from otel_studio.ports import Binding, Port, reset_context, span_of
+from otel_studio.ports import Binding, Port, get_context, reset_context, set_context, span_of
 
-#: Characters kept of a captured argument where no setting says otherwise.
-MAX_ARGUMENT_CHARACTERS = 256
-_argument_characters = MAX_ARGUMENT_CHARACTERS
 ARGUMENT_PREFIX = "studio.argument."
 #: What a wrapper carries, so that nothing is tracked twice.
 TRACKED_MARK = "__otel_studio_tracked__"
@@ -81,20 +79,6 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
     return wrapper  # type: ignore[no-any-return]
 
 
-def keep_argument_characters(count: int) -> int:
-    """Set how many characters are kept of a captured argument.
-
-    Args:
-        count: at least 1.
-
-    Returns:
-        the number before.
-    """
-    global _argument_characters
-    before, _argument_characters = _argument_characters, count
-    return before
-
-
 def _copy_methods(function: Any, wrapper: Any) -> None:
     """Offer what a callable of a type of its own can do: `cache_clear` of `functools.lru_cache`."""
     for name, member in inspect.getmembers_static(type(function), callable):
@@ -112,20 +96,24 @@ def _plain(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        port = binding.port or binding.bind()
-        run = port.enter()
-        try:
+        context = get_context()
+        port = run = None
+        try:  # around the start as well: a signal handler's exception may come right after it
+            port = binding.port or binding.bind()
+            run = port.enter(context)
             if capture is not None:
                 _set_captured(run, capture, args, kwargs)
             result = function(*args, **kwargs)
+            port.finish(run)
+            return result
         except BaseException as error:
             try:
-                port.fail(run, error, expected)
-            finally:  # at the recursion limit even a call of ours may raise
-                port.finish(run)
+                _leave(port, run, context, error, expected)
+            except RecursionError:
+                # Not even a call of ours fits on the stack: whoever has room ends the run.
+                if run is not None:
+                    run._lost = error
             raise
-        port.finish(run)
-        return result
 
     return wrapper
 
@@ -137,23 +125,53 @@ def _coroutine(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        port = binding.port or binding.bind()
-        run = port.enter()
+        context = get_context()
+        port = run = None
         try:
+            port = binding.port or binding.bind()
+            run = port.enter(context)
             port.set_task(run)
             if capture is not None:
                 _set_captured(run, capture, args, kwargs)
             result = await function(*args, **kwargs)
+            port.finish(run)
+            return result
         except BaseException as error:
             try:
-                port.fail(run, error, expected)
-            finally:  # at the recursion limit even a call of ours may raise
-                port.finish(run)
+                _leave(port, run, context, error, expected)
+            except RecursionError:
+                if run is not None:
+                    run._lost = error
             raise
-        port.finish(run)
-        return result
 
     return wrapper
+
+
+def _leave(
+    port: Port | None,
+    run: Any,
+    context: Context,
+    error: BaseException,
+    expected: tuple[type[BaseException], ...],
+) -> None:
+    """End a run that an exception left, wherever in its wrapper it came from.
+
+    Args:
+        port: `None` where it came before there was one.
+        run: `None` where it came before the run was handed over.
+        context: what was current before the run.
+        error: the program's, or a signal handler's.
+        expected: exceptions that leave the outcome ok.
+    """
+    if port is None:
+        return
+    if run is None:
+        port.undo(context)
+        return
+    try:
+        port.fail(run, error, expected)
+    finally:  # at the recursion limit even a call of ours may raise
+        port.finish(run)
 
 
 class _Suspended:
@@ -161,22 +179,17 @@ class _Suspended:
 
     __slots__ = ("_closed", "_ended", "_port", "context", "run")
 
-    def __init__(self, port: Port, run: Any) -> None:
-        self._port = port
+    def __init__(self, port: Port) -> None:
         self._ended = False
         self._closed = False
-        self.run = run
+        self._port = port
+        self.run = run = port.start()
         #: What is current while the generator's own code runs; its consumer never sees it.
         self.context = (
-            context_api.get_current()
+            get_context()
             if run is None
-            else trace_api.set_span_in_context(span_of(run))
+            else trace_api.set_span_in_context(span_of(run), get_context())
         )
-
-    def leave(self, token: Any) -> None:
-        """Keep what the generator left current for its next step; put the consumer's back."""
-        self.context = context_api.get_current()
-        reset_context(token)
 
     def interrupted(self, thrown: BaseException) -> BaseException:
         """Note what the consumer threw in."""
@@ -187,18 +200,19 @@ class _Suspended:
         """End a run whose generator returned; cancelled, if it did so on being closed."""
         if self._closed:
             self._port.fail(self.run, GeneratorExit(), expected)
-        self._ended = True
         self._port.end(self.run)
+        self._ended = True
 
     def fail(self, error: BaseException, expected: tuple[type[BaseException], ...]) -> None:
         """End a run that an exception left."""
         self._port.fail(self.run, error, expected)
-        self._ended = True
         self._port.end(self.run)
+        self._ended = True
 
     def __del__(self) -> None:
-        if not self._ended:
-            self._port.abandon(self.run)
+        run = getattr(self, "run", None)
+        if run is not None and not self._ended:
+            self._port.abandon(run)
 
 
 def _generator(
@@ -208,19 +222,23 @@ def _generator(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        port = binding.port or binding.bind()
-        life = _Suspended(port, port.start())
-        if capture is not None:
-            _set_captured(life.run, capture, args, kwargs)
+        before = get_context()
+        life: _Suspended | None = None
         try:
+            life = _Suspended(binding.port or binding.bind())
+            if capture is not None:
+                _set_captured(life.run, capture, args, kwargs)
             generator = function(*args, **kwargs)
             step, argument = generator.send, None
             while True:
-                token = context_api.attach(life.context)
+                before = get_context()
                 try:
+                    set_context(life.context)
                     item = step(argument)
                 finally:
-                    life.leave(token)
+                    # What the generator left current is there again at its next step.
+                    life.context = get_context()
+                    set_context(before)
                     argument = None  # an exception kept here would keep this frame alive
                 try:
                     argument = yield item
@@ -229,10 +247,13 @@ def _generator(
                     # GeneratorExit too: the generator may answer it as it would unwrapped.
                     step, argument = generator.throw, life.interrupted(thrown)
         except StopIteration as stop:
-            life.end(expected)
+            if life is not None:
+                life.end(expected)
             return stop.value
         except BaseException as error:
-            life.fail(error, expected)
+            _put_back_consumers(life, before)
+            if life is not None:
+                life.fail(error, expected)
             raise
 
     return wrapper
@@ -245,20 +266,26 @@ def _async_generator(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        port = binding.port or binding.bind()
-        life = _Suspended(port, port.start())
-        port.set_task(life.run)
-        if capture is not None:
-            _set_captured(life.run, capture, args, kwargs)
+        before = get_context()
+        life: _Suspended | None = None
         try:
+            port = binding.port or binding.bind()
+            life = _Suspended(port)
+            port.set_task(life.run)
+            if capture is not None:
+                _set_captured(life.run, capture, args, kwargs)
             generator = function(*args, **kwargs)
             step, argument = generator.asend, None
             while True:
-                token = context_api.attach(life.context)
+                before, token = get_context(), None
                 try:
+                    token = set_context(life.context)
                     item = await step(argument)
                 finally:
-                    life.leave(token)
+                    # What the generator left current is there again at its next step.
+                    life.context = get_context()
+                    if token is not None:
+                        reset_context(token)  # a step may end elsewhere than it began
                     argument = None  # an exception kept here would keep this frame alive
                 try:
                     argument = yield item
@@ -267,12 +294,23 @@ def _async_generator(
                     # GeneratorExit too: the generator may answer it as it would unwrapped.
                     step, argument = generator.athrow, life.interrupted(thrown)
         except StopAsyncIteration:
-            life.end(expected)
+            if life is not None:
+                life.end(expected)
         except BaseException as error:
-            life.fail(error, expected)
+            _put_back_consumers(life, before)
+            if life is not None:
+                life.fail(error, expected)
             raise
 
     return wrapper
+
+
+def _put_back_consumers(life: _Suspended | None, before: Context) -> None:
+    """Make current what was so before a generator's step, where its span still is."""
+    if life is not None and life.run is not None:
+        span = span_of(life.run)
+        if trace_api.get_current_span() is span and trace_api.get_current_span(before) is not span:
+            set_context(before)
 
 
 # Captured arguments
@@ -337,8 +375,9 @@ def describe_argument(value: Any) -> str | bool | int | float:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
-        if len(value) > _argument_characters:
-            return value[: _argument_characters - 1] + "…"
+        most = seat.current().argument_characters
+        if len(value) > most:
+            return value[: most - 1] + "…"
         return str(value)
     kind = type(value)
     if isinstance(getattr(kind, "__len__", None), types.WrapperDescriptorType):

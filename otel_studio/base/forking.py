@@ -36,7 +36,6 @@ class Room(Forkable, Protocol):
 
 
 _live: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_registered = False
 
 
 def watch(part: Forkable) -> None:
@@ -45,13 +44,7 @@ def watch(part: Forkable) -> None:
     Args:
         part: hashable, and weakly referable.
     """
-    global _registered
     _live.add(part)
-    if not _registered and hasattr(os, "register_at_fork"):
-        _registered = True
-        os.register_at_fork(
-            before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-        )
 
 
 def forget(part: Forkable) -> None:
@@ -80,3 +73,10 @@ def _each(method: str) -> None:
             getattr(part, method)()
         except Exception as error:
             guard.report_internal_error(f"{method} of {type(part).__name__}", error)
+
+
+# Here, and once: the locks of this package are to be free in every child, with or without a Studio.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    )

@@ -54,11 +54,11 @@ def process_epoch() -> str:
     return _process[1]
 
 
-def add_parts(one: Mapping[str, R], other: Mapping[str, R]) -> dict[str, R]:
-    """Return the parts of two readings together; those of one epoch are added.
+def add_parts(one: Mapping[K, R], other: Mapping[K, R]) -> dict[K, R]:
+    """Return the parts of two readings together; those of one epoch (or name) are added.
 
     Args:
-        one: by epoch.
+        one: by epoch, or by any other key.
         other: likewise.
     """
     parts = dict(one)
@@ -67,7 +67,7 @@ def add_parts(one: Mapping[str, R], other: Mapping[str, R]) -> dict[str, R]:
     return parts
 
 
-def subtract_parts(now: Mapping[str, R], then: Mapping[str, R]) -> dict[str, R]:
+def subtract_parts(now: Mapping[K, R], then: Mapping[K, R]) -> dict[K, R]:
     """Return what the parts of now have that those of then had not.
 
     Args:

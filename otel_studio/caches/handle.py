@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
-from typing import Any
+from typing import Any, Final
 
+from otel_studio import seat
+from otel_studio.base.locks import new_lock
 from otel_studio.caches.cache import Cache
 from otel_studio.caches.registry import CacheRegistry
 from otel_studio.clock import SystemClock
+
+_lock: Final = new_lock()
 
 
 class CacheHandle:
@@ -29,8 +31,7 @@ class CacheHandle:
         self.service = service
         self._cache: Cache | None = None
         self._bind()  # says at once when a name is no text
-        with _lock:
-            _handles.add(self)
+        seat.keep_bound(self)
 
     def hit(self, key: Any, duration: float | None = None) -> None:
         """Count a read that found its value; see `Cache.hit`."""
@@ -46,43 +47,26 @@ class CacheHandle:
     def __repr__(self) -> str:
         return f"CacheHandle({self.name!r}, service={self.service!r})"
 
+    def unbind(self) -> None:
+        """Ask anew for the cache: another seat is taken."""
+        self._cache = None
+
     def _bind(self) -> Cache:
-        found = self._cache = _registry().cache(self.name, self.service)
+        home = seat.current().caches or process_registry()
+        found: Cache = home.cache(self.name, self.service)
+        self._cache = found
         return found
-
-
-_lock = threading.Lock()
-_handles: weakref.WeakSet[CacheHandle] = weakref.WeakSet()
-_process_registry: CacheRegistry | None = None
-_registry_in_use: CacheRegistry | None = None
 
 
 def process_registry() -> CacheRegistry:
     """Return the registry of the process; what is recorded before `configure()` is in it, too."""
-    global _process_registry
+    own = seat.own()
     with _lock:
-        if _process_registry is None:
-            _process_registry = CacheRegistry(SystemClock())
-        return _process_registry
-
-
-def use_registry(registry: CacheRegistry | None) -> CacheRegistry | None:
-    """Send every handle to a registry; returns the one in use before.
-
-    Args:
-        registry: `None` for the process's own.
-    """
-    global _registry_in_use
-    with _lock:
-        before, _registry_in_use = _registry_in_use, registry
-        handles = list(_handles)
-    for handle in handles:
-        handle._cache = None
-    return before
-
-
-def _registry() -> CacheRegistry:
-    return _registry_in_use or process_registry()
+        if own.caches is None:
+            own.caches = CacheRegistry(SystemClock())
+        caches = own.caches
+    assert isinstance(caches, CacheRegistry)
+    return caches
 
 
 def cache(name: str, service: str = "cache") -> CacheHandle:

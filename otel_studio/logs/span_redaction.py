@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link
 
 from otel_studio.failure import Failure
-from otel_studio.guard import report_internal_error
+from otel_studio.guard import note_internal_error
 from otel_studio.redaction import Redactor
 from otel_studio.tracing.active import AbandonedSpan
 from otel_studio.tracing.constant_attributes import ConstantAttributes
@@ -46,8 +46,8 @@ class RedactedFailure(Failure):
 class SpanRedactor:
     """Redacts attributes, events, links, the status and the failure of ended spans.
 
-    It stands first among the consumers of ended spans, so that the registry and the export
-    queues see only what it leaves. Names of spans and services stay: they are keys.
+    It stands first in the line that ended runs pass through, so that the registry and the
+    export queues see only what it leaves. Names of spans and services stay: they are keys.
 
     Args:
         redactor: knows what is secret.
@@ -56,7 +56,7 @@ class SpanRedactor:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    def consume(self, spans: Sequence[Any]) -> None:
+    def redact_all(self, spans: Iterable[Any]) -> None:
         """Redact a batch of ended spans, of our provider or of another one."""
         if self._redactor.is_idle:
             return
@@ -91,7 +91,7 @@ class SpanRedactor:
             # Better to lose what a span says than to let a secret out.
             span._attributes = span._events = None
             span._failure = span._status_description = None
-            report_internal_error("redacting a span", error)
+            note_internal_error("redacting a span", error)
 
     def _redact(self, span: Any) -> None:
         redactor = self._redactor

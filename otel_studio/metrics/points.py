@@ -1,8 +1,10 @@
-"""Makes OpenTelemetry metric points out of the registry, for one reader at a time."""
+"""Makes OpenTelemetry metric points out of readings of the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import add
 from typing import Any
 
 from opentelemetry.sdk.metrics import Exemplar
@@ -17,10 +19,10 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otel_studio.clock import Clock
-from otel_studio.registry.registry import Registry
-from otel_studio.registry.series import Series
-from otel_studio.registry.statistics import OperationStatistics
+from otel_studio.registry.operation import Operation
+from otel_studio.registry.reading import RegistryReading, ServicePart, ServiceReading
+from otel_studio.registry.series import SeriesKey
+from otel_studio.tracing.ended_run import duration_of
 
 DURATION = "otel_studio.operation.duration"
 ACTIVE = "otel_studio.operation.active"
@@ -34,24 +36,35 @@ DESCRIPTIONS = {
 }
 SCOPE_NAME = "otel_studio"
 _SECOND = 1e9
+_NOTHING = ServiceReading({})
 
-Labels = tuple[str, str, str | None]
 
+def label_attributes(
+    service: str,
+    operation: str,
+    key: SeriesKey = (None, ()),
+    label_names: tuple[str, ...] = (),
+) -> dict[str, str]:
+    """Return a point's attributes by their names on the wire.
 
-def label_attributes(service: str, operation: str, error_type: str | None = None) -> dict[str, str]:
-    """Return a point's attributes by their names on the wire."""
+    Args:
+        service: the operation's.
+        operation: its name.
+        key: error type, and the values of the declared labels.
+        label_names: of these.
+    """
     attributes = {"studio.service": service, "studio.operation": operation}
+    error_type, values = key
     if error_type is not None:
         attributes["error.type"] = error_type
+    attributes.update(zip(label_names, values, strict=False))
     return attributes
 
 
 class PointMaker:
-    """Makes the points of one reader; for delta temporality it remembers what it gave last.
+    """Makes the points of one reader: of a reading, less the one before it for deltas.
 
     Args:
-        registry: the source of every number.
-        clock: wall-clock times of the points.
         bounds: histogram bounds in seconds.
         histogram_temporality: what the reader wants for histograms.
         counter_temporality: what the reader wants for counters.
@@ -60,155 +73,173 @@ class PointMaker:
 
     def __init__(
         self,
-        registry: Registry,
-        clock: Clock,
         bounds: tuple[float, ...],
         histogram_temporality: AggregationTemporality,
         counter_temporality: AggregationTemporality,
         scope_version: str,
     ) -> None:
-        self._registry = registry
-        self._clock = clock
         self._bounds = bounds
         self._histogram_temporality = histogram_temporality
         self._counter_temporality = counter_temporality
         self._scope = InstrumentationScope(SCOPE_NAME, scope_version)
-        self._began = clock.time_ns()
-        self._last_time = self._began
-        #: What was given last: the series or operation, its count, sum and buckets, and since
-        #: when it counts. A reset makes others of the same names, which start anew.
-        self._last: dict[Labels, tuple[Series, int, int, list[int], int]] = {}
-        self._last_counts: dict[tuple[str, str, str], tuple[OperationStatistics, int, int]] = {}
-        self._attributes: dict[Labels, dict[str, str]] = {}
+        self._before: RegistryReading | None = None
 
-    def scope_metrics(self) -> ScopeMetrics | None:
-        """Return every metric of the registry now, or `None` before the first operation."""
-        now = self._clock.time_ns()
-        histogram: list[HistogramDataPoint] = []
-        counts: dict[str, list[NumberDataPoint]] = {ABANDONED: [], CANCELLED: []}
-        known: set[tuple[str, str]] = set()
-        active = self._registry.active_counts()
-        with self._registry.reading() as services:
-            for service in list(services.values()):
-                for operation in list(service.operations.values()):
-                    known.add((service.name, operation.name))
-                    for error_type, series in list(operation.series.items()):
-                        labels = (service.name, operation.name, error_type)
-                        point = self._histogram_point(labels, series, now)
-                        if point is not None:
-                            histogram.append(point)
-                    for name, count in (
-                        (ABANDONED, operation.abandoned),
-                        (CANCELLED, operation.cancelled),
-                    ):
-                        if count:
-                            counts[name].append(self._count_point(name, operation, count, now))
-        # An operation that has run before and does not run now is 0, not absent.
-        running = [
-            NumberDataPoint(self._labels(*key, None), self._began, now, active.get(key, 0))
-            for key in sorted(known | active.keys())
-        ]
-        self._last_time = now
-        metrics = []
-        if histogram:
-            metrics.append(
-                Metric(
-                    DURATION,
-                    DESCRIPTIONS[DURATION],
-                    "s",
-                    Histogram(histogram, self._histogram_temporality),
-                )
-            )
-        if running:
-            metrics.append(
-                Metric(
-                    ACTIVE,
-                    DESCRIPTIONS[ACTIVE],
-                    "{operation}",
-                    Sum(running, AggregationTemporality.CUMULATIVE, is_monotonic=False),
-                )
-            )
-        metrics.extend(
-            Metric(
-                name,
-                DESCRIPTIONS[name],
-                "{operation}",
-                Sum(points, self._counter_temporality, is_monotonic=True),
-            )
-            for name, points in counts.items()
-            if points
+    def scope_metrics(self, reading: RegistryReading) -> ScopeMetrics | None:
+        """Return every metric of a reading, or `None` before the first operation.
+
+        Args:
+            reading: the next one of the registry; for deltas it is compared with the last.
+        """
+        before, self._before = self._before, reading
+        metrics = metrics_of(
+            reading,
+            before,
+            self._bounds,
+            self._histogram_temporality,
+            self._counter_temporality,
         )
         return ScopeMetrics(self._scope, metrics, "") if metrics else None
 
-    def _labels(self, service: str, operation: str, error_type: str | None) -> dict[str, str]:
-        key = (service, operation, error_type)
-        made = self._attributes.get(key)
-        if made is None:
-            made = self._attributes[key] = label_attributes(service, operation, error_type)
-        return made
 
-    def _histogram_point(
-        self, labels: Labels, series: Series, now: int
-    ) -> HistogramDataPoint | None:
-        count, total, buckets = series.count, series.total, series.buckets.copy()
-        before = self._last.get(labels)
-        start = self._start(before, series)
-        self._last[labels] = (series, count, total, buckets, start)
+def metrics_of(
+    reading: RegistryReading,
+    before: RegistryReading | None,
+    bounds: tuple[float, ...],
+    histogram_temporality: AggregationTemporality,
+    counter_temporality: AggregationTemporality,
+) -> list[Metric]:
+    """Return the metrics of a reading of the registry.
+
+    Args:
+        reading: now.
+        before: the reading that was exported before; `None` for the first.
+        bounds: histogram bounds in seconds.
+        histogram_temporality: cumulative, or what came since `before`.
+        counter_temporality: likewise for counters.
+    """
+    histogram: list[HistogramDataPoint] = []
+    counts: dict[str, list[NumberDataPoint]] = {ABANDONED: [], CANCELLED: []}
+    running: list[NumberDataPoint] = []
+    active = reading.active()
+    now = reading.unix_ns
+    known: dict[tuple[str, str], int] = {}
+    for service, parts in reading.services.items():
+        past = {} if before is None else before.services.get(service, _NOTHING).parts
+        part = parts.whole()
+        # What is no longer in the reading does not count; what has begun since counts whole.
+        kept = [past[epoch] for epoch in parts.parts if epoch in past]
+        earlier = reduce(add, kept) if kept else None
+        window = _Window(part, earlier, before, now)
+        for operation, one in part.operations.items():
+            known[service, operation] = part.since_ns
+            was = None if earlier is None else earlier.operations.get(operation)
+            histogram += _histogram_points(
+                service, operation, one, was, window, bounds, histogram_temporality
+            )
+            for name in (ABANDONED, CANCELLED):
+                point = _count_point(
+                    name, service, operation, one, was, window, counter_temporality
+                )
+                if point is not None:
+                    counts[name].append(point)
+    # An operation that has run before and does not run now is 0, not absent.
+    for key in sorted(known.keys() | active.keys()):
+        since = known.get(key, now)
+        running.append(NumberDataPoint(label_attributes(*key), since, now, active.get(key, 0)))
+    metrics = []
+    if histogram:
+        data: Any = Histogram(histogram, histogram_temporality)
+        metrics.append(Metric(DURATION, DESCRIPTIONS[DURATION], "s", data))
+    if running:
+        data = Sum(running, AggregationTemporality.CUMULATIVE, is_monotonic=False)
+        metrics.append(Metric(ACTIVE, DESCRIPTIONS[ACTIVE], "{operation}", data))
+    for name, points in counts.items():
+        if points:
+            data = Sum(points, counter_temporality, is_monotonic=True)
+            metrics.append(Metric(name, DESCRIPTIONS[name], "{operation}", data))
+    return metrics
+
+
+class _Window:
+    """The span of time that the points of one part cover."""
+
+    __slots__ = ("_since_before", "now", "since")
+
+    def __init__(
+        self,
+        part: ServicePart,
+        earlier: ServicePart | None,
+        before: RegistryReading | None,
+        now: int,
+    ) -> None:
+        self.now = now
+        self.since = part.since_ns
+        # A part that was not there before has begun since.
+        known = before is not None and (earlier is not None or part.since_ns < before.unix_ns)
+        self._since_before = before.unix_ns if known and before is not None else part.since_ns
+
+    def start(self, temporality: AggregationTemporality) -> int:
+        """Return since when a point counts, in nanoseconds since the Unix epoch."""
+        return self._since_before if temporality is AggregationTemporality.DELTA else self.since
+
+
+def _histogram_points(
+    service: str,
+    operation: str,
+    now: Operation,
+    before: Operation | None,
+    window: _Window,
+    bounds: tuple[float, ...],
+    temporality: AggregationTemporality,
+) -> Iterator[HistogramDataPoint]:
+    start = window.start(temporality)
+    for key, one in now.series.items():
+        series = one
+        if temporality is AggregationTemporality.DELTA:
+            was = None if before is None else before.series.get(key)
+            if was is not None:
+                if was.count == one.count:
+                    continue
+                series = one - was
         minimum, maximum = series.minimum, series.maximum
-        if self._histogram_temporality is AggregationTemporality.DELTA:
-            start = self._last_time
-            if before is not None and before[0] is series:
-                if before[1] == count:
-                    return None
-                count, total = count - before[1], total - before[2]
-                buckets = [b - a for a, b in zip(before[3], buckets, strict=True)]
-                # The extremes since the last collection are not known; those of all time
-                # bound them, and OTLP requires none.
-                minimum = maximum = None
-        return HistogramDataPoint(
-            attributes=self._labels(*labels),
+        yield HistogramDataPoint(
+            attributes=label_attributes(service, operation, key, now.label_names),
             start_time_unix_nano=start,
-            time_unix_nano=now,
-            count=count,
-            sum=total / _SECOND,
-            bucket_counts=buckets,
-            explicit_bounds=self._bounds,
+            time_unix_nano=window.now,
+            count=series.count,
+            sum=series.total / _SECOND,
+            bucket_counts=list(series.buckets),
+            explicit_bounds=bounds,
+            # Those since the last collection are not known, and OTLP requires none.
             min=None if minimum is None else minimum / _SECOND,  # type: ignore[arg-type]
             max=None if maximum is None else maximum / _SECOND,  # type: ignore[arg-type]
             exemplars=[
                 Exemplar(
-                    {},
-                    (span._end - span._start) / _SECOND,
-                    span.end_time,
-                    span._span_id,
-                    span._trace_id,
+                    {}, duration_of(run) / _SECOND, run.end_time or 0, run._span_id, run._trace_id
                 )
-                for span in series.exemplars
-                if span is not None and span._flags & 1 and span.end_time >= start
+                for run in series.exemplars
+                if run is not None and run._flags & 1 and (run.end_time or 0) >= start
             ],
         )
 
-    def _start(self, before: tuple[Any, ...] | None, counted: object) -> int:
-        """Return since when a cumulative series counts: the last collection, if reset since."""
-        if before is None:
-            return self._began
-        began: int = before[-1]
-        return began if before[0] is counted else self._last_time
 
-    def _count_point(
-        self, name: str, operation: OperationStatistics, count: int, now: int
-    ) -> NumberDataPoint:
-        key = (name, operation.service, operation.name)
-        before = self._last_counts.get(key)
-        start = self._start(before, operation)
-        self._last_counts[key] = (operation, count, start)
-        if self._counter_temporality is AggregationTemporality.DELTA:
-            start = self._last_time
-            if before is not None and before[0] is operation:
-                count -= before[1]
-        return NumberDataPoint(
-            self._labels(operation.service, operation.name, None), start, now, count
-        )
+def _count_point(
+    name: str,
+    service: str,
+    operation: str,
+    now: Operation,
+    before: Operation | None,
+    window: _Window,
+    temporality: AggregationTemporality,
+) -> NumberDataPoint | None:
+    field = "abandoned" if name == ABANDONED else "cancelled"
+    count: int = getattr(now, field)
+    if not count:
+        return None
+    if temporality is AggregationTemporality.DELTA and before is not None:
+        count -= getattr(before, field)
+    attributes = label_attributes(service, operation)
+    return NumberDataPoint(attributes, window.start(temporality), window.now, count)
 
 
 def merged(data: Any, scope: ScopeMetrics | None, resource: Callable[[], Any]) -> Any:

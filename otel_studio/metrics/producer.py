@@ -12,7 +12,6 @@ from typing import Any
 from otel_studio import otel_sdk_private
 from otel_studio.base.figures import one_collection
 from otel_studio.base.locks import new_lock
-from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
 from otel_studio.metrics.points import PointMaker, merged
 from otel_studio.registry.registry import Registry
@@ -23,7 +22,6 @@ class MetricProducer:
 
     Args:
         registry: the source of every number.
-        clock: wall-clock times of the points.
         bounds: histogram bounds in seconds.
         resource: gives the resource of the points.
         version: of the instrumentation scope.
@@ -32,13 +30,11 @@ class MetricProducer:
     def __init__(
         self,
         registry: Registry,
-        clock: Clock,
         bounds: tuple[float, ...],
         resource: Callable[[], Any],
         version: str,
     ) -> None:
         self._registry = registry
-        self._clock = clock
         self._bounds = bounds
         self._resource = resource
         self._version = version
@@ -68,7 +64,9 @@ class MetricProducer:
             with self._collecting, one_collection():
                 data = original(metric_reader, *args, **kwargs)
                 try:
-                    return merged(data, maker.scope_metrics(), self._resource)
+                    return merged(
+                        data, maker.scope_metrics(self._registry.reading()), self._resource
+                    )
                 except Exception as error:
                     report_internal_error("collecting the registry's metrics", error)
                     return data
@@ -92,8 +90,6 @@ class MetricProducer:
 
     def _maker(self, reader: Any) -> PointMaker:
         return PointMaker(
-            self._registry,
-            self._clock,
             self._bounds,
             otel_sdk_private.histogram_temporality(reader),
             otel_sdk_private.counter_temporality(reader),

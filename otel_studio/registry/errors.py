@@ -2,143 +2,181 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from otel_studio.base.reading import add_counts, subtract_counts
+from otel_studio.registry.failures import describe_failure
+from otel_studio.registry.kept import Kept, latest, without
 
 #: The name that gathers what is past a bound.
 OTHER = "__other__"
-#: What OpenTelemetry's conventions call an error whose type is not known.
-UNKNOWN_TYPE = "_OTHER"
+#: Operations named in one group.
+_MAX_OPERATIONS = 20
+
+#: Exception type and place.
+GroupKey = tuple[str, str]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """One exception type at one place: how often, when first and last, and a sample.
+    """One exception type at one place: how often, when first and last, and samples.
 
-    Args:
-        error_type: canonical class name.
-        place: file and function, without line numbers.
-        operation: the operation that saw it first.
-        trace_ids: how many trace ids are kept.
+    Attributes:
+        count: failed runs.
+        first_seen: nanoseconds since the Unix epoch; `None` where a difference cannot tell.
+        last_seen: likewise.
+        operations: failed runs by operation, of the first operations that were seen.
+        latest: the last run of the group.
+        told: the last run that told a stack or log records.
+        trace_ids: of the last runs, oldest first, with the ends of their runs.
+        kept_ids: how many of these are kept.
     """
 
-    __slots__ = (
-        "count",
-        "error_type",
-        "first_seen",
-        "last_seen",
-        "message",
-        "operations",
-        "place",
-        "records",
-        "stack_source",
-        "trace_ids",
-    )
+    count: int
+    first_seen: int | None
+    last_seen: int
+    operations: Mapping[str, int]
+    latest: Kept | None
+    told: Kept | None
+    trace_ids: tuple[tuple[int, int], ...]
+    kept_ids: int
 
-    def __init__(self, error_type: str, place: str, operation: str, trace_ids: int) -> None:
-        self.error_type = error_type
-        self.place = place
-        self.operations: dict[str, int] = {operation: 0}
-        self.count = 0
-        self.first_seen = 0
-        self.last_seen = 0
-        self.message: str | None = None
-        self.stack_source: Any = None
-        self.trace_ids: deque[int] = deque(maxlen=trace_ids)
-        self.records: Any = None
+    def __add__(self, other: ErrorGroup) -> ErrorGroup:
+        """Return both together."""
+        firsts = [g.first_seen for g in (self, other) if g.first_seen is not None]
+        kept = max(self.kept_ids, other.kept_ids)
+        ids = sorted({*self.trace_ids, *other.trace_ids})
+        return ErrorGroup(
+            self.count + other.count,
+            min(firsts, default=None),
+            max(self.last_seen, other.last_seen),
+            add_counts(self.operations, other.operations),
+            latest(self.latest, other.latest),
+            latest(self.told, other.told),
+            tuple(ids[-kept:]) if kept else (),
+            kept,
+        )
 
-    def add(self, span: Any, operation: str, message: str | None, stack_source: Any) -> None:
+    def __sub__(self, earlier: ErrorGroup) -> ErrorGroup:
+        """Return what came since an earlier reading."""
+        known = set(earlier.trace_ids)
+        samples = (earlier.latest, earlier.told)
+        return ErrorGroup(
+            self.count - earlier.count,
+            None,
+            self.last_seen,
+            subtract_counts(self.operations, earlier.operations),
+            self.latest and next(iter(without((self.latest,), samples)), None),
+            self.told and next(iter(without((self.told,), samples)), None),
+            tuple(row for row in self.trace_ids if row not in known),
+            self.kept_ids,
+        )
+
+
+class GroupDraft:
+    """A group while one batch is folded into it.
+
+    Args:
+        before: what it was; `None` for a new one.
+        kept_ids: how many trace ids are kept.
+    """
+
+    __slots__ = ("_before", "_kept_ids", "_operations", "_runs")
+
+    def __init__(self, before: ErrorGroup | None, kept_ids: int) -> None:
+        self._before = before
+        self._kept_ids = kept_ids
+        self._operations = {} if before is None else dict(before.operations)
+        self._runs: list[Kept] = []
+
+    def add(self, run: Kept, operation: str) -> None:
         """Count one failed run.
 
         Args:
-            span: the ended span.
-            operation: its operation's name in the registry.
-            message: what the exception said.
-            stack_source: something with a `stack()` method, or text, or `None`.
+            run: that ended.
+            operation: its name in the registry.
         """
-        self.count += 1
-        seen = span.end_time
-        if not self.first_seen:
-            self.first_seen = seen
-        self.last_seen = max(seen, self.last_seen)
-        self.message = message
-        if len(self.operations) < 20 or operation in self.operations:
-            self.operations[operation] = self.operations.get(operation, 0) + 1
-        if stack_source is not None:
-            self.stack_source = stack_source
-        if span._records:
-            self.records = span._records
-        self.trace_ids.append(span._trace_id)
+        self._runs.append(run)
+        counts = self._operations
+        if len(counts) < _MAX_OPERATIONS or operation in counts:
+            counts[operation] = counts.get(operation, 0) + 1
 
-    def stack(self) -> str | None:
-        """Return the stack text of the latest failure that had one."""
-        source = self.stack_source
-        if source is None or isinstance(source, str):
-            return source
-        return str(source.stack())
+    def group(self) -> ErrorGroup:
+        """Return the group with the batch in it."""
+        before, runs = self._before, self._runs
+        seen = [run.end_time or 0 for run in runs]
+        ids = [(end, run._trace_id) for end, run in zip(seen, runs, strict=True)]
+        told = next((run for run in reversed(runs) if _tells(run)), None)
+        if before is not None:
+            told = told or before.told
+            ids = [*before.trace_ids, *ids]
+        return ErrorGroup(
+            len(runs) + (0 if before is None else before.count),
+            min(seen) if before is None else before.first_seen,
+            max(seen) if before is None else max(before.last_seen, *seen),
+            self._operations,
+            runs[-1],
+            told,
+            tuple(ids[-self._kept_ids :]) if self._kept_ids else (),
+            self._kept_ids,
+        )
 
 
-class ErrorGroups:
-    """The error groups of one service, bounded.
+class GroupDrafts:
+    """The error groups of one service while one batch is folded into them, bounded.
 
     Args:
+        groups: so far.
         limit: groups kept; further ones are counted together under `__other__`.
-        trace_ids: trace ids kept per group.
+        kept_ids: trace ids kept per group.
     """
 
-    def __init__(self, limit: int, trace_ids: int) -> None:
+    def __init__(self, groups: Mapping[GroupKey, ErrorGroup], limit: int, kept_ids: int) -> None:
+        self._groups = groups
         self._limit = limit
-        self._trace_ids = trace_ids
-        self.groups: dict[tuple[str, str], ErrorGroup] = {}
-        #: Failures counted in `__other__` for want of room.
+        self._kept_ids = kept_ids
+        self._drafts: dict[GroupKey, GroupDraft] = {}
+        #: Failures counted in `__other__` for want of room, in this batch.
         self.overflowed = 0
 
-    def add(self, span: Any, operation: str) -> str:
-        """Count a failed run; returns its error type."""
-        error_type, place, message, source = describe_failure(span, operation)
-        key = (error_type, place)
-        group = self.groups.get(key)
-        if group is None:
-            if len(self.groups) >= self._limit:
-                self.overflowed += 1
-                key = (OTHER, OTHER)
-            group = self.groups.get(key)
-            if group is None:
-                group = self.groups[key] = ErrorGroup(*key, operation, self._trace_ids)
-        group.add(span, operation, message, source)
-        return error_type
+    def add(self, failed: Iterable[tuple[Kept, GroupKey]], operation: str) -> None:
+        """Count failed runs of one operation.
+
+        Args:
+            failed: each run with its group (see `group_of`).
+            operation: its name in the registry.
+        """
+        for run, key in failed:
+            draft = self._drafts.get(key)
+            if draft is None:
+                known = self._groups.get(key)
+                if known is None and self._is_full(key):
+                    self.overflowed += 1
+                    key = (OTHER, OTHER)  # noqa: PLW2901  (from here on it is that group's)
+                    known = self._groups.get(key)
+                    draft = self._drafts.get(key)
+                if draft is None:
+                    draft = self._drafts[key] = GroupDraft(known, self._kept_ids)
+            draft.add(run, operation)
+
+    def _is_full(self, key: GroupKey) -> bool:
+        new = [made for made in self._drafts if made not in self._groups]
+        return key != (OTHER, OTHER) and len(self._groups) + len(new) >= self._limit
+
+    def groups(self) -> Mapping[GroupKey, ErrorGroup]:
+        """Return all groups with the batch in them."""
+        if not self._drafts:
+            return self._groups
+        made = {key: draft.group() for key, draft in self._drafts.items()}
+        return {**self._groups, **made}
 
 
-def describe_failure(span: Any, operation: str) -> tuple[str, str, str | None, Any]:
-    """Return type, place, message and stack source of a failed span.
-
-    From the exception we saw ourselves; else from its `exception` event, as any
-    instrumentation records it; else from `error.type` and the status.
-    """
-    failure = span._failure
-    if failure is not None:
-        return failure.type_name, failure.place, failure.message, failure
-    description = span._status_description
-    for event in reversed(span._events or ()):
-        if event.name == "exception" and event.attributes:
-            attributes = event.attributes
-            stack = attributes.get("exception.stacktrace")
-            return (
-                str(attributes.get("exception.type") or UNKNOWN_TYPE),
-                _place_in_text(str(stack)) if stack else f"operation {operation}",
-                str(attributes.get("exception.message") or "") or description,
-                str(stack) if stack else None,
-            )
-    attributes = span._attributes or {}
-    error_type = str(attributes.get("error.type") or UNKNOWN_TYPE)
-    return error_type, f"operation {operation}", description, None
+def group_of(run: Kept) -> GroupKey:
+    """Return the group that a failed run belongs to: its error's type and place."""
+    failure = describe_failure(run)
+    return failure.type_name, failure.place
 
 
-def _place_in_text(stack: str) -> str:
-    """Return file and function of the last frame in a traceback's text."""
-    for line in reversed(stack.splitlines()):
-        text = line.strip()
-        if text.startswith('File "') and '", line ' in text:
-            filename, _, rest = text[6:].partition('", line ')
-            _, _, function = rest.partition(", in ")
-            return f"{filename} in {function or '<module>'}"
-    return "unknown"
+def _tells(run: Kept) -> bool:
+    return bool(run._records) or run._failure is not None or bool(run._events)

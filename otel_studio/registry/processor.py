@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import functools
 import weakref
-from _thread import get_ident
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import StatusCode
 
+from otel_studio.base import outcome
 from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
-from otel_studio.ports import OUTCOME_ATTRIBUTE, RECORDED_ATTRIBUTE
-from otel_studio.registry.registry import Registry
-from otel_studio.tracing.active import running_task
+from otel_studio.tracing.active import running_task, this_thread
 from otel_studio.tracing.buffer import EndedSpans
-from otel_studio.tracing.span import (
-    OUTCOME_ABANDONED,
-    OUTCOME_CANCELLED,
-    OUTCOME_UNSET,
-    span_name,
-    unix_time,
-)
+from otel_studio.tracing.ended_run import Children, EndedRun
+from otel_studio.tracing.span import span_name, unix_time
 
 #: Running spans remembered; past it, further ones are counted only when they end.
 _MAX_RUNNING = 100_000
 #: Between the SDK's reading of the wall clock and ours, at most; more means times of the caller's.
 _CLOCK_READ_NS = 1_000_000
-_OUTCOMES = {"cancelled": OUTCOME_CANCELLED, "abandoned": OUTCOME_ABANDONED}
 
 
 class _Scope:
@@ -82,17 +75,17 @@ class ForeignRun:
         self._wall = wall
         self._end = 0
         self._parent_span = parent
-        self._children: Any = None
-        self._outcome = OUTCOME_UNSET
+        self._children: Children | None = None
+        self._outcome = outcome.UNSET
         self._failure = None
         self._records: Any = None
-        self._thread = get_ident()
-        self._task: Any = running_task()
+        self._thread = this_thread.mark
+        self._task = running_task()
         #: Of the span itself; it tells when the span was dropped without an end.
         self._reference: Any = None
         self._attributes: Any = None
         self._events: Any = ()
-        self._status_code: Any = None
+        self._status_code = StatusCode.UNSET
         self._status_description: str | None = None
         self.start_time = unix_time(span.start_time)
         self.end_time: int | None = None
@@ -108,12 +101,12 @@ class ForeignRun:
         self._events = span.events
         self._status_code = span.status.status_code
         self._status_description = span.status.description
-        self._outcome = _OUTCOMES.get(str(self._attributes.get(OUTCOME_ATTRIBUTE)), OUTCOME_UNSET)
+        self._outcome = outcome.outcome_named(self._attributes.get(outcome.OUTCOME_ATTRIBUTE))
         self.end_time = unix_time(span.end_time)
         self._task = None
         self._reference = None
         measured = now - self._start
-        if RECORDED_ATTRIBUTE in self._attributes or self._has_own_times(wall):
+        if outcome.RECORDED_ATTRIBUTE in self._attributes or self._has_own_times(wall):
             measured = max(self.end_time - self.start_time, 0)
         self._end = self._start + measured
 
@@ -131,22 +124,20 @@ class RegistrySpanProcessor(SpanProcessor):
     Never raises; the work at a span's end is one append, the rest is folded elsewhere.
 
     Args:
-        registry: where the spans are counted.
         ended: the buffer that the registry folds from.
         clock: the monotonic clock that durations are measured with.
     """
 
-    def __init__(self, registry: Registry, ended: EndedSpans, clock: Clock) -> None:
+    def __init__(self, ended: EndedSpans, clock: Clock) -> None:
         self._ended = ended
         self._now = clock.monotonic_ns
         self._wall = clock.time_ns
         self._running: dict[tuple[int, int], ForeignRun] = {}
         self.attached = True
-        registry.active_sources.append(self.active)
 
-    def active(self) -> list[ForeignRun]:
+    def running(self) -> set[EndedRun]:
         """Return the runs that are going on."""
-        return list(self._running.values()) if self.attached else []
+        return set(self._running.copy().values()) if self.attached else set()
 
     def find(self, span: Any) -> Any | None:
         """Return the run of a span that is going on, `None` for any other."""
@@ -173,11 +164,17 @@ class RegistrySpanProcessor(SpanProcessor):
 
     def _dropped(self, key: tuple[int, int], _: object) -> None:
         """Count a span as abandoned: it is gone, and has not ended."""
-        run = self._running.pop(key, None)
+        run = self._running.get(key)
         if run is not None and self.attached:
-            run._outcome = OUTCOME_ABANDONED
-            run._task = None
-            self._ended.append(run)
+            run._outcome = outcome.ABANDONED
+            self._leave_running(key)
+
+    def _leave_running(self, key: tuple[int, int]) -> None:
+        """Move a run from those that go on to those that have ended, in one step, in C."""
+        try:
+            self._ended.spans.extend(map(self._running.pop, (key,)))
+        except KeyError:  # it has left
+            pass
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue an ended span for the registry."""
@@ -187,13 +184,18 @@ class RegistrySpanProcessor(SpanProcessor):
             context = span.get_span_context()
             if context is None:
                 return
-            run = self._running.pop((context.trace_id, context.span_id), None)
+            key = (context.trace_id, context.span_id)
+            run = self._running.get(key)
             now, wall = self._now(), self._wall()
             if run is None:
                 stated = max(unix_time(span.end_time) - unix_time(span.start_time), 0)
                 run = ForeignRun(span, now - stated, wall - stated, None)
-            run.take_end(span, now, wall)
-            self._ended.append(run)
+                run.take_end(span, now, wall)
+                self._ended.append(run)
+            else:
+                run.take_end(span, now, wall)
+                self._leave_running(key)
+            self._ended.wake_up()
             if len(self._ended.spans) > self._ended.limit:
                 self._ended.relieve()
         except Exception as error:
@@ -210,6 +212,6 @@ class RegistrySpanProcessor(SpanProcessor):
         self._ended.fold()
         return True
 
-    def forget_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the parent process's running spans."""
         self._running.clear()

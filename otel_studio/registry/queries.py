@@ -1,17 +1,21 @@
-"""The operation queries, on one registry; `otel_studio.api` offers them on the current one."""
+"""The operation queries: pure functions of a reading of the registry."""
 
 from __future__ import annotations
 
+import heapq
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from otel_studio.failure import safe_text
+from otel_studio.base import outcome
 from otel_studio.record import iso_time
-from otel_studio.registry.errors import ErrorGroup, describe_failure
+from otel_studio.registry.errors import ErrorGroup
+from otel_studio.registry.failures import describe_failure, error_text
+from otel_studio.registry.kept import Kept
+from otel_studio.registry.operation import Operation
+from otel_studio.registry.reading import RegistryReading, ServicePart
 from otel_studio.registry.records import (
     ActiveCount,
     ActiveOperation,
@@ -26,26 +30,15 @@ from otel_studio.registry.records import (
     SlowOperation,
     TimeShare,
 )
-from otel_studio.registry.registry import Registry, ServiceStatistics
+from otel_studio.registry.registry import ServiceNotFound
 from otel_studio.registry.stacks import current_stack
-from otel_studio.registry.statistics import OperationStatistics, duration_of, outcome_of
-from otel_studio.tracing.span import (
-    OUTCOME_ABANDONED,
-    OUTCOME_CANCELLED,
-    OUTCOME_ERROR,
-    OUTCOME_OK,
-)
+from otel_studio.tracing.active import ThreadMark
+from otel_studio.tracing.ended_run import EndedRun, duration_of, outcome_of
 
 _MS = 1e6
-OUTCOME_NAMES = {
-    OUTCOME_OK: "ok",
-    OUTCOME_ERROR: "error",
-    OUTCOME_CANCELLED: "cancelled",
-    OUTCOME_ABANDONED: "abandoned",
-}
 #: What a run that is kept ends with; one that is abandoned is counted only.
 _RUN_OUTCOMES = ("ok", "error", "cancelled")
-_ORDERS: dict[str, Callable[[SlowOperation], float]] = {
+_ORDERS: dict[str, Callable[[OperationMetrics], float | None]] = {
     "avg": lambda row: row.avg_duration_ms,
     "max": lambda row: row.max_duration_ms,
     "p95": lambda row: row.p95_duration_ms,
@@ -54,63 +47,80 @@ _ORDERS: dict[str, Callable[[SlowOperation], float]] = {
 }
 
 
-class ServiceNotFound(LookupError):
-    """A service that has neither been declared nor run anything."""
+def summaries(reading: RegistryReading, service_name: str | None = None) -> list[ServiceSummary]:
+    """Return the services with their operations, by name.
+
+    Args:
+        reading: of the registry.
+        service_name: only this service.
+    """
+    active: dict[str, dict[str, int]] = {}
+    for (service, operation), count in reading.active().items():
+        active.setdefault(service, {})[operation] = count
+    now = reading.taken_ns
+    found = []
+    for name in sorted({*reading.services, *active}):
+        if service_name is None or name == service_name:
+            service = reading.services.get(name)
+            part = ServicePart(now, 0) if service is None else service.whole()
+            found.append(_summary(name, part, active.get(name, {}), now))
+    return found
 
 
-def summaries(registry: Registry, service_name: str | None = None) -> list[ServiceSummary]:
-    """Return the services with their operations, by name."""
-    active = registry.active_counts()
-    with registry.reading() as services:
-        now = registry.now()
-        return [
-            _summary(services[name], active, now)
-            for name in sorted(services)
-            if service_name is None or name == service_name
-        ]
-
-
-def _summary(
-    service: ServiceStatistics, active: dict[tuple[str, str], int], now: int
-) -> ServiceSummary:
+def _summary(name: str, part: ServicePart, active: Mapping[str, int], now: int) -> ServiceSummary:
     operations = {
-        name: _metrics(operation, active.get((service.name, name), 0))
-        for name, operation in list(service.operations.items())
+        operation: operation_metrics(known, active.get(operation, 0))
+        for operation, known in part.operations.items()
     }
-    count = sum(metrics.count for metrics in operations.values())
-    errors = sum(metrics.errors for metrics in operations.values())
+    for operation, count in active.items():
+        if operation not in operations:
+            operations[operation] = _not_ended_yet(count)
+    count, errors = part.count, part.errors
     return ServiceSummary(
-        service_name=service.name,
-        uptime_seconds=(now - service.began) / 1e9,
+        service_name=name,
+        uptime_seconds=(now - part.began_ns) / 1e9,
         total_operations=count,
         total_errors=errors,
-        active_operations=sum(n for key, n in active.items() if key[0] == service.name),
-        operations_per_second=service.rate.per_second(now),
+        active_operations=sum(active.values()),
+        operations_per_second=part.per_second(now),
         error_rate=errors / count if count else None,
         operation_metrics=operations,
     )
 
 
-def _metrics(operation: OperationStatistics, active: int) -> OperationMetrics:
+def _not_ended_yet(active: int) -> OperationMetrics:
+    nothing = (None,) * 6
+    return OperationMetrics(0, 0.0, *nothing, 0, 0, 0, active, None, None)
+
+
+def operation_metrics(operation: Operation, active: int = 0) -> OperationMetrics:
+    """Return the record of one operation.
+
+    Args:
+        operation: what is known of it.
+        active: its runs that go on.
+    """
     count, total = operation.count, operation.total
     minimum, maximum = operation.minimum, operation.maximum
     p50, p95, p99 = operation.sketch.quantiles((0.5, 0.95, 0.99))
-    last = operation.recent[-1] if operation.recent else None
+    recent = operation.recent
+    failed = operation.last_failed
+    # By position: it is made for every operation of every query.
     return OperationMetrics(
-        count=count,
-        total_duration_ms=total / _MS,
-        min_duration_ms=_ms(minimum),
-        max_duration_ms=_ms(maximum),
-        avg_duration_ms=total / count / _MS if count else None,
-        p50_duration_ms=_ms(_within(p50, minimum, maximum)),
-        p95_duration_ms=_ms(_within(p95, minimum, maximum)),
-        p99_duration_ms=_ms(_within(p99, minimum, maximum)),
-        errors=operation.errors,
-        cancelled=operation.cancelled,
-        abandoned=operation.abandoned,
-        active=active,
-        last_error=error_text(operation.last_failed, operation.name),
-        last_operation_time=iso_time(last.end_time) if last is not None else None,
+        count,
+        total / _MS,
+        _ms(minimum),
+        _ms(maximum),
+        total / count / _MS if count else None,
+        _ms(_within(p50, minimum, maximum)),
+        _ms(_within(p95, minimum, maximum)),
+        _ms(_within(p99, minimum, maximum)),
+        operation.errors,
+        operation.cancelled,
+        operation.abandoned,
+        active,
+        None if failed is None else error_text(failed),
+        iso_time(recent[-1].end_time) if recent else None,
     )
 
 
@@ -125,55 +135,49 @@ def _within(value: float | None, minimum: int | None, maximum: int | None) -> fl
     return min(max(value, minimum), maximum)
 
 
-def reset(registry: Registry, service_name: str) -> None:
-    """Clear a service's statistics; what runs now is counted when it ends.
-
-    Raises:
-        ServiceNotFound: if the name is unknown.
-    """
-    with registry.reading() as services:
-        service = services.get(service_name)
-        if service is None:
-            known = ", ".join(sorted(services)) or "none yet"
-            raise ServiceNotFound(f"no service is called {service_name!r}: known are {known}")
-        service.clear()
-
-
-def active_count(registry: Registry) -> ActiveCount:
-    """Return how many operations run now."""
+def active_count(reading: RegistryReading) -> ActiveCount:
+    """Return how many operations run at the moment of a reading."""
     by_service: dict[str, int] = {}
-    for (service, _), count in registry.active_counts().items():
+    for (service, _), count in reading.active().items():
         by_service[service] = by_service.get(service, 0) + count
     return ActiveCount(sum(by_service.values()), dict(sorted(by_service.items())))
 
 
-def active_operations(registry: Registry) -> list[ActiveOperation]:
-    """Return every operation that runs now with its current stack, longest running first."""
-    spans = registry.active_spans()
-    now = registry.now()
+def active_operations(running: Iterable[EndedRun], now_ns: int) -> list[ActiveOperation]:
+    """Return the runs that go on, with their current stacks.
+
+    Args:
+        running: in the order in which they are returned.
+        now_ns: the monotonic clock, in nanoseconds.
+    """
     frames = sys._current_frames()
     threads = {thread.ident: thread.name for thread in threading.enumerate()}
     found = []
-    for span in spans:
-        task = span._task
+    for run in running:
+        reference = getattr(run, "_task", None)
+        task = None if reference is None else reference()
+        mark = run._thread
+        ident = mark.living_ident if isinstance(mark, ThreadMark) else None
+        # The task is gone with what ran in it: what its thread does now is something else.
+        frame = frames.get(ident) if ident is not None and reference is None else None
         found.append(
             ActiveOperation(
-                service=span._tracer.name,
-                operation=span._name,
-                age_seconds=max(now - span._start, 0) / 1e9,
-                start_time=iso_time(span.start_time),
-                thread=threads.get(span._thread),
+                service=run._tracer.name,
+                operation=run._name,
+                age_seconds=max(now_ns - run._start, 0) / 1e9,
+                start_time=iso_time(run.start_time),
+                thread=threads.get(ident),
                 task=None if task is None else task.get_name(),
-                trace_id=format_trace_id(span._trace_id),
-                span_id=format_span_id(span._span_id),
-                stack=current_stack(frames.get(span._thread), task),
+                trace_id=format_trace_id(run._trace_id),
+                span_id=format_span_id(run._span_id),
+                stack=current_stack(frame, task),
             )
         )
     return found
 
 
 def recent(
-    registry: Registry,
+    reading: RegistryReading,
     service: str | None = None,
     operation: str | None = None,
     outcome: str | None = None,
@@ -189,69 +193,90 @@ def recent(
             f"outcome is {outcome!r}: give one of ok, error, cancelled, or leave it out"
         )
     _check_limit(limit)
-    with registry.reading() as services:
-        spans = [
-            (span, statistics.name)
-            for name, statistics_of in list(services.items())
-            if service is None or name == service
-            for statistics in list(statistics_of.operations.values())
-            if operation is None or statistics.name == operation
-            for span in statistics.recent
-        ]
-        if outcome is not None:
-            spans = [pair for pair in spans if OUTCOME_NAMES[outcome_of(pair[0])] == outcome]
-        spans.reverse()  # of those that ended at the same instant, the one folded last comes first
-        spans.sort(key=lambda pair: pair[0]._end, reverse=True)
-        return [run_of(span) for span, _ in spans[:limit]]
+    return [run_of(run) for run in _latest(_recents(reading, service, operation, outcome), limit)]
 
 
-def error_statistics(registry: Registry) -> ErrorStatistics:
+def _recents(
+    reading: RegistryReading, service: str | None, operation: str | None, outcome: str | None
+) -> Iterator[tuple[Kept, ...]]:
+    """Yield each operation's last runs, oldest first."""
+    for name, known in reading.services.items():
+        if service is not None and name != service:
+            continue
+        for part in known.parts.values():
+            for called, one in part.operations.items():
+                if operation is not None and called != operation:
+                    continue
+                runs = one.recent
+                if outcome is not None:
+                    runs = tuple(run for run in runs if _outcome_name(run) == outcome)
+                if runs:
+                    yield runs
+
+
+def _latest(recents: Iterable[tuple[Kept, ...]], limit: int) -> list[Kept]:
+    """Return the latest of many runs, newest first, looking at no more of each than is needed."""
+    # Of those that ended at the same instant, the one folded last comes first.
+    heads = [(-runs[-1]._end, -place, len(runs) - 1, runs) for place, runs in enumerate(recents)]
+    heapq.heapify(heads)
+    found: list[Kept] = []
+    while heads and len(found) < limit:
+        _, place, index, runs = heads[0]
+        found.append(runs[index])
+        if index:
+            heapq.heapreplace(heads, (-runs[index - 1]._end, place, index - 1, runs))
+        else:
+            heapq.heappop(heads)
+    return found
+
+
+def error_statistics(reading: RegistryReading) -> ErrorStatistics:
     """Return failures by service, with their groups."""
     by_service: dict[str, ServiceErrors] = {}
-    with registry.reading() as services:
-        for name in sorted(services):
-            service = services[name]
-            operations = list(service.operations.values())
-            total = sum(operation.count for operation in operations)
-            errors = sum(operation.errors for operation in operations)
-            groups = sorted(service.errors.groups.values(), key=lambda g: g.count, reverse=True)
-            by_service[name] = ServiceErrors(
-                total_errors=errors,
-                total_operations=total,
-                error_rate=errors / total if total else None,
-                operations_with_errors=[
-                    OperationErrors(
-                        operation=operation.name,
-                        errors=operation.errors,
-                        total=operation.count,
-                        last_error=error_text(operation.last_failed, operation.name),
-                    )
-                    for operation in operations
-                    if operation.errors
-                ],
-                groups=[_group(group) for group in groups],
-            )
+    for name, part in reading.wholes():
+        total, errors = part.count, part.errors
+        groups = sorted(part.groups.items(), key=lambda row: row[1].count, reverse=True)
+        by_service[name] = ServiceErrors(
+            total_errors=errors,
+            total_operations=total,
+            error_rate=errors / total if total else None,
+            operations_with_errors=[
+                OperationErrors(
+                    operation=called,
+                    errors=operation.errors,
+                    total=operation.count,
+                    last_error=error_text(operation.last_failed),
+                )
+                for called, operation in part.operations.items()
+                if operation.errors
+            ],
+            groups=[_group(*key, group) for key, group in groups],
+        )
     errors = sum(service.total_errors for service in by_service.values())
     total = sum(service.total_operations for service in by_service.values())
     return ErrorStatistics(errors, total, errors / total if total else None, by_service)
 
 
-def _group(group: ErrorGroup) -> ErrorGroupRecord:
+def _group(error_type: str, place: str, group: ErrorGroup) -> ErrorGroupRecord:
+    latest = group.latest
+    told = group.told
     return ErrorGroupRecord(
-        error_type=group.error_type,
-        place=group.place,
-        message=group.message,
+        error_type=error_type,
+        place=place,
+        message=None if latest is None else describe_failure(latest).message,
         count=group.count,
         first_seen=iso_time(group.first_seen),
         last_seen=iso_time(group.last_seen),
         operations=dict(group.operations),
-        sample_stack=group.stack(),
-        trace_ids=[format_trace_id(trace_id) for trace_id in group.trace_ids],
-        log_records=list(group.records or ()),
+        sample_stack=None if told is None else describe_failure(told).stack(),
+        trace_ids=[format_trace_id(trace_id) for _, trace_id in group.trace_ids],
+        log_records=[] if told is None else [r.to_dict() for r in told._records or ()],
     )
 
 
-def slow_operations(registry: Registry, limit: int = 10, by: str = "avg") -> list[SlowOperation]:
+def slow_operations(
+    reading: RegistryReading, limit: int = 10, by: str = "avg"
+) -> list[SlowOperation]:
     """Return the slowest operations with their slowest runs.
 
     Raises:
@@ -261,108 +286,89 @@ def slow_operations(registry: Registry, limit: int = 10, by: str = "avg") -> lis
     if order is None:
         raise ValueError(f"by is {by!r}: give one of {', '.join(_ORDERS)}")
     _check_limit(limit)
-    with registry.reading() as services:
-        rows = []
-        for service in list(services.values()):
-            for operation in list(service.operations.values()):
-                metrics = _metrics(operation, 0)
-                if not metrics.count:
-                    continue
-                rows.append(
-                    SlowOperation(
-                        service=service.name,
-                        operation=operation.name,
-                        avg_duration_ms=metrics.avg_duration_ms or 0.0,
-                        max_duration_ms=metrics.max_duration_ms or 0.0,
-                        p95_duration_ms=metrics.p95_duration_ms or 0.0,
-                        p99_duration_ms=metrics.p99_duration_ms or 0.0,
-                        total_duration_ms=metrics.total_duration_ms,
-                        count=metrics.count,
-                        samples=[],
-                    )
-                )
-        rows.sort(key=order, reverse=True)
-        return [
-            SlowOperation(
-                **{
-                    **{f: getattr(row, f) for f in row.__dataclass_fields__},
-                    "samples": [
-                        run_of(span)
-                        for span in services[row.service].operations[row.operation].slowest
-                    ],
-                }
-            )
-            for row in rows[:limit]
-        ]
+    rows = [
+        (service, called, operation, operation_metrics(operation))
+        for service, part in reading.wholes()
+        for called, operation in part.operations.items()
+        if operation.count
+    ]
+    slowest = heapq.nlargest(limit, rows, key=lambda row: order(row[3]) or 0.0)
+    return [
+        SlowOperation(
+            service=service,
+            operation=called,
+            avg_duration_ms=metrics.avg_duration_ms or 0.0,
+            max_duration_ms=metrics.max_duration_ms or 0.0,
+            p95_duration_ms=metrics.p95_duration_ms or 0.0,
+            p99_duration_ms=metrics.p99_duration_ms or 0.0,
+            total_duration_ms=metrics.total_duration_ms,
+            count=metrics.count,
+            samples=[run_of(run) for run in operation.slowest],
+        )
+        for service, called, operation, metrics in slowest
+    ]
 
 
-def latency_buckets(registry: Registry, service: str, operation: str) -> list[LatencyBucket]:
+def latency_buckets(reading: RegistryReading, service: str, operation: str) -> list[LatencyBucket]:
     """Return an operation's histogram with the latest run of each bucket, failures included.
 
     Raises:
         ServiceNotFound: if the service or the operation is unknown.
     """
-    with registry.reading() as services:
-        found = services.get(service)
-        statistics = found.operations.get(operation) if found else None
-        if statistics is None:
-            raise ServiceNotFound(f"no operation {operation!r} has run in a service {service!r}")
-        bounds: list[int | None] = [*registry.limits.bounds.buckets_ns, None]
-        buckets = []
-        for index, bound in enumerate(bounds):
-            samples = [s.exemplars[index] for s in statistics.series.values()]
-            latest = max((s for s in samples if s is not None), key=lambda s: s._end, default=None)
-            buckets.append(
-                LatencyBucket(
-                    up_to_ms=_ms(bound),
-                    count=sum(s.buckets[index] for s in statistics.series.values()),
-                    sample=None if latest is None else run_of(latest),
-                )
+    known = reading.services.get(service)
+    found = None if known is None else known.whole().operations.get(operation)
+    if found is None:
+        raise ServiceNotFound(f"no operation {operation!r} has run in a service {service!r}")
+    bounds: list[int | None] = [*found.bounds.buckets_ns, None]
+    buckets = []
+    for index, bound in enumerate(bounds):
+        runs = [s.exemplars[index] for s in found.series.values()]
+        latest = max((run for run in runs if run is not None), key=lambda r: r._end, default=None)
+        buckets.append(
+            LatencyBucket(
+                up_to_ms=_ms(bound),
+                count=sum(s.buckets[index] for s in found.series.values()),
+                sample=None if latest is None else run_of(latest),
             )
-        return buckets
+        )
+    return buckets
 
 
-def run_of(span: Any) -> Run:
-    """Return the record of an ended span."""
-    outcome = outcome_of(span)
-    duration = duration_of(span)
+def run_of(run: EndedRun) -> Run:
+    """Return the record of an ended run."""
+    how = outcome_of(run)
+    duration = duration_of(run)
     return Run(
-        service=span._tracer.name,
-        operation=span._name,
-        start_time=iso_time(span.start_time),
+        service=run._tracer.name,
+        operation=run._name,
+        start_time=iso_time(run.start_time),
         duration_ms=duration / _MS,
-        outcome=OUTCOME_NAMES[outcome],
-        error=error_text(span, span._name) if outcome == OUTCOME_ERROR else None,
-        trace_id=format_trace_id(span._trace_id),
-        span_id=format_span_id(span._span_id),
-        attributes=dict(span._attributes or {}),
-        time_split=_time_split(span, duration),
-        log_records=list(span._records or ()),
+        outcome=outcome.NAMES[how],
+        error=error_text(run) if how == outcome.ERROR else None,
+        trace_id=format_trace_id(run._trace_id),
+        span_id=format_span_id(run._span_id),
+        attributes=dict(run._attributes or {}),
+        time_split=_time_split(run, duration),
+        log_records=[record.to_dict() for record in run._records or ()],
     )
 
 
-def _time_split(span: Any, duration: int) -> list[TimeShare]:
-    children: dict[tuple[str, str], list[int]] = span._children or {}
+def _outcome_name(run: EndedRun) -> str:
+    return outcome.NAMES[outcome_of(run)]
+
+
+def _time_split(run: EndedRun, duration: int) -> list[TimeShare]:
+    children = run._children or {}
     if not children:
         return []
     shares = [
         TimeShare(service, operation, spent / _MS, count)
-        for (service, operation), (spent, count) in list(children.items())
+        for (service, operation), (spent, count) in children.items()
     ]
     own = duration - sum(spent for spent, _ in children.values())
     if own > 0:
-        shares.append(TimeShare(span._tracer.name, "self", own / _MS, 1))
+        shares.append(TimeShare(run._tracer.name, "self", own / _MS, 1))
     return sorted(shares, key=lambda share: share.duration_ms, reverse=True)
-
-
-def error_text(span: Any, operation: str) -> str | None:
-    """Return what a failed span's error said, with its type where that is known."""
-    if span is None:
-        return None
-    error_type, _, message, _ = describe_failure(span, operation)
-    if error_type == "_OTHER":
-        return message or "failed"
-    return f"{error_type}: {safe_text(message)}" if message else error_type
 
 
 def _check_limit(limit: int) -> None:

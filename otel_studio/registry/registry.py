@@ -2,236 +2,235 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
+from otel_studio.base.reading import new_epoch, process_epoch
+from otel_studio.base.stack import has_room, run_elsewhere
 from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error, warn_once
-from otel_studio.registry.errors import OTHER, ErrorGroups
-from otel_studio.registry.rate import RecentRate
-from otel_studio.registry.statistics import Bounds, OperationStatistics
-from otel_studio.tracing.buffer import EndedSpans, keep_start_times
-from otel_studio.tracing.span import OUTCOME_ABANDONED
+from otel_studio.registry.fold import Groups, Labels, fold, place_operation, place_service
+from otel_studio.registry.limits import Limits
+from otel_studio.registry.reading import (
+    ProcessMoment,
+    RegistryReading,
+    ServicePart,
+    ServiceReading,
+)
+from otel_studio.tracing.buffer import Change, EndedSpans
+from otel_studio.tracing.ended_run import EndedRun, keep_start_times
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """Every bound of the registry.
+class Known(NamedTuple):
+    """What the registry knows: replaced as a whole by each fold, never changed.
 
     Attributes:
-        operations_per_service: names that get statistics of their own; more share `__other__`.
-        services: likewise for services.
-        error_groups: groups kept per service.
-        trace_ids: trace ids kept per error group.
-        bounds: what each operation may hold.
+        services: epoch and part of each service.
+        folded: ended runs so far.
+        fold_ns: nanoseconds spent folding so far.
+        ignored: of the runs, those that the selection left out.
     """
 
-    operations_per_service: int
-    services: int
-    error_groups: int
-    trace_ids: int
-    bounds: Bounds
+    services: Mapping[str, tuple[str, ServicePart]]
+    folded: int = 0
+    fold_ns: int = 0
+    ignored: int = 0
 
 
-class ServiceStatistics:
-    """The operations of one service."""
-
-    def __init__(self, name: str, limits: Limits, clock: Clock) -> None:
-        self.name = name
-        self._limits = limits
-        self._clock = clock
-        self.operations: dict[str, OperationStatistics] = {}
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget every run and operation; the uptime starts again."""
-        now = self._clock.monotonic_ns()
-        self.began = now
-        self.rate = RecentRate(now)
-        self.errors = ErrorGroups(self._limits.error_groups, self._limits.trace_ids)
-        self.operations.clear()
-
-    @property
-    def overflowed(self) -> int:
-        """Runs that were counted under `__other__` for want of room."""
-        other = self.operations.get(OTHER)
-        return 0 if other is None else other.count
-
-    def operation(self, name: str) -> OperationStatistics:
-        """Return the statistics of an operation, `__other__`'s where there is no more room."""
-        found = self.operations.get(name)
-        if found is not None:
-            return found
-        limit = self._limits.operations_per_service
-        if len(self.operations) >= limit and name != OTHER:
-            warn_once(
-                "cardinality",
-                self.name,
-                "service %r has more than %d operations: further ones are counted together as %r. "
-                "Give spans names without ids, or raise max_operations_per_service.",
-                self.name,
-                limit,
-                OTHER,
-            )
-            return self.operation(OTHER)
-        made = self.operations[name] = OperationStatistics(self.name, name, self._limits.bounds)
-        return made
+class ServiceNotFound(LookupError):
+    """A service that has neither been declared nor run anything."""
 
 
 class Registry:
-    """Folds ended spans into statistics by (service, operation), and counts running ones.
+    """Folds ended runs into what is known by (service, operation), and reads it.
 
-    Every read happens inside `reading()`, which folds first: a query is exact at the
-    moment of its call.
+    A reading folds first: it is exact at the moment of its call.
 
     Args:
-        ended: the buffer the spans arrive through.
+        ended: the buffer the runs arrive through.
         clock: monotonic time.
         limits: every bound.
+        labels: returns the names of the labels that an operation declares.
+        leaves_out: tells whether an operation is ignored.
     """
 
-    def __init__(self, ended: EndedSpans, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        ended: EndedSpans,
+        clock: Clock,
+        limits: Limits,
+        labels: Labels = lambda _service, _operation: (),
+        leaves_out: Callable[[str, str], bool] = lambda _service, _operation: False,
+    ) -> None:
         self._ended = ended
         self._clock = clock
+        self._labels = labels
+        self._leaves_out = leaves_out
         self.limits = limits
-        self.services: dict[str, ServiceStatistics] = {}
-        #: What yields the running spans (objects with `_tracer`, `_name`, `_start` ...).
-        self.active_sources: list[Any] = []
-        #: Spans folded so far.
-        self.folded = 0
-        #: Nanoseconds spent folding so far.
-        self.fold_ns = 0
-        #: Operations with a batch in hand; kept, for a fold may be interrupted (Ctrl-C).
-        self._touched: list[OperationStatistics] = []
-        self._unfolded: Iterator[Any] = iter(())
-        ended.add_consumer(self)
+        #: Since when the runs of services that were not reset count.
+        self._since_ns = clock.time_ns()
+        self._began_ns = clock.monotonic_ns()
+        #: Its one element. Replaced by a call into C, together with all else that takes a batch.
+        self._known: deque[Known] = deque([Known({})], maxlen=1)
+        #: Services that were declared since the last reading, and when, by the monotonic clock.
+        self._declared: deque[tuple[str, int]] = deque()
+        #: Services to be cleared by the fold in progress, which the request has interrupted.
+        self._resets: deque[str] = deque()
 
     # Filling
 
-    def service(self, name: str) -> ServiceStatistics:
-        """Return a service's statistics, making them at the first call; call inside `reading()`."""
-        found = self.services.get(name)
-        if found is None:
-            if len(self.services) >= self.limits.services and name != OTHER:
-                warn_once(
-                    "cardinality",
-                    "services",
-                    "more than %d services (instrumentation scopes): further ones are counted "
-                    "together as %r.",
-                    self.limits.services,
-                    OTHER,
-                )
-                return self.service(OTHER)
-            found = self.services[name] = ServiceStatistics(name, self.limits, self._clock)
-        return found
+    def prepare(self, groups: Groups, ended: int, ignored: int) -> Change:
+        """Return what puts a batch among what is known; see `tracing.pipeline`."""
+        known = self._folded(self._known[0], groups, ended, ignored)
+        while self._resets:
+            known = self._reset(known, self._resets.popleft())
+        return self._known.append, known
 
-    def consume(self, spans: Sequence[Any]) -> None:
-        """Fold a batch of ended spans; called by the buffer, one batch at a time."""
+    def _folded(self, known: Known, groups: Groups, ended: int, ignored: int) -> Known:
         began = self._clock.monotonic_ns()
-        services = self.services
-        touched = self._touched
-        counts: dict[ServiceStatistics, int] = {}
-        tracer: Any = None
-        name: Any = None
-        pending: list[Any] = []
-        # What an interrupted fold left behind comes first; this one may leave something, too.
-        left = list(self._unfolded)
-        self._unfolded = unfolded = iter([*left, *spans] if left else spans)
-        for span in unfolded:
-            # The same operation again, as often: nothing to look up.
-            if span._name is not name or span._tracer is not tracer:
-                tracer, name = span._tracer, span._name
-                service = services.get(tracer.name)
-                if service is None:
-                    service = self.service(tracer.name)
-                statistics = service.operations.get(name)
-                if statistics is None:
-                    statistics = service.operation(name)
-                pending = statistics.pending
-                if not pending:
-                    touched.append(statistics)
-            pending.append(span)
-            parent = span._parent_span
-            if parent is not None:
-                # The time of children, kept by the parent; the link is cut so that no
-                # chain of ended spans is kept alive.
-                span._parent_span = None
-                if span._outcome != OUTCOME_ABANDONED:
-                    children = parent._children
-                    if children is None:
-                        children = parent._children = {}
-                    spent = children.get((tracer.name, name))
-                    if spent is None:
-                        if len(children) < 50:
-                            children[tracer.name, name] = [span._end - span._start, 1]
-                    else:
-                        spent[0] += span._end - span._start
-                        spent[1] += 1
-        for statistics in touched:
-            service = services[statistics.service]
-            try:
-                runs = statistics.fold_pending(service.errors)
-            except Exception as error:  # the other operations are counted all the same
-                report_internal_error("counting the runs of an operation", error)
-                continue
-            counts[service] = counts.get(service, 0) + runs
-        touched.clear()
-        for service, runs in counts.items():
-            service.rate.add(began, runs)
-        self.folded += len(spans)
-        self.fold_ns += self._clock.monotonic_ns() - began
+        known = self._with_declared(known)
+        services = fold(known.services, groups, self.limits, self._labels, began, self._new_part)
+        return Known(
+            services,
+            known.folded + ended,
+            known.fold_ns + self._clock.monotonic_ns() - began,
+            known.ignored + ignored,
+        )
+
+    def _new_part(self, began_ns: int) -> tuple[str, ServicePart]:
+        return new_epoch(), ServicePart(max(began_ns, self._began_ns), self._since_ns)
+
+    def declare(self, service: str) -> None:
+        """Know a service from now on, also if it never runs anything."""
+        if service not in self._known[0].services:
+            self._declared.append((service, self._clock.monotonic_ns()))
+
+    def reset(self, service: str) -> None:
+        """Clear a service; what runs now is counted when it ends.
+
+        Raises:
+            ServiceNotFound: if the name is unknown.
+        """
+        with self._ended.lock:
+            self._ended.cut()
+            known = self._with_declared(self._known[0])
+            if service not in known.services:
+                names = ", ".join(sorted(known.services)) or "none yet"
+                raise ServiceNotFound(f"no service is called {service!r}: known are {names}")
+            if self._ended.is_folding:  # interrupted on this very thread: its end does it
+                self._resets.append(service)
+            else:
+                self._known.append(self._reset(known, service))
+        self._ended.settle()
+
+    def _reset(self, known: Known, service: str) -> Known:
+        part = ServicePart(self._clock.monotonic_ns(), self._clock.time_ns())
+        return known._replace(services={**known.services, service: (new_epoch(), part)})
+
+    def _with_declared(self, known: Known) -> Known:
+        """Return what is known with the services in it that were declared meanwhile."""
+        declared = self._declared.copy()
+        if all(name in known.services for name, _ in declared):
+            return known
+        services = dict(known.services)
+        for name, began in declared:
+            home = place_service(services, name, self.limits)
+            if home not in services:
+                services[home] = self._new_part(began)
+        return known._replace(services=services)
+
+    def _forget_declared(self, known: Known) -> None:
+        full = len(known.services) >= self.limits.services
+        for _ in range(len(self._declared)):
+            row = self._declared.popleft()
+            if row[0] not in known.services and not full:
+                self._declared.append(row)  # declared since
 
     # Reading
 
-    @contextmanager
-    def reading(self) -> Iterator[dict[str, ServiceStatistics]]:
-        """Fold everything that has ended, and keep folds out while the block reads."""
-        with self._ended.folded():
-            yield self.services
+    def reading(self) -> RegistryReading:
+        """Return everything that is known at this moment, and what runs at it."""
+        if not has_room():  # deep in a recursion: on a stack of its own
+            found: list[RegistryReading] = []
+            if run_elsewhere(lambda: found.append(self._read())) and found:
+                return found[0]
+        return self._read()
 
-    def now(self) -> int:
-        """Return the monotonic clock in nanoseconds."""
-        return self._clock.monotonic_ns()
+    def _read(self) -> RegistryReading:
+        with self._ended.lock:
+            cut = self._ended.cut()
+            known = self._with_declared(self._known[0])
+            if cut.unfolded:  # inside a fold on this thread: what it has in hand counts, too
+                known = self._folded(known, _by_operation(cut.unfolded), len(cut.unfolded), 0)
+            elif self._declared:
+                self._known.append(known)
+                self._forget_declared(known)
+        self._ended.settle()
+        return RegistryReading(
+            {name: ServiceReading({epoch: part}) for name, (epoch, part) in known.services.items()},
+            {
+                process_epoch(): ProcessMoment(
+                    self._clock.monotonic_ns(),
+                    self._clock.time_ns(),
+                    self._active(cut.running, known),
+                    known.folded,
+                    known.fold_ns,
+                    known.ignored,
+                )
+            },
+        )
 
-    def active_spans(self) -> list[Any]:
-        """Return the spans that run now, oldest first."""
-        spans = [span for source in self.active_sources for span in source()]
-        spans.sort(key=lambda span: span._start)
-        return spans
-
-    def active_counts(self) -> dict[tuple[str, str], int]:
-        """Return how many runs of each (service, operation) are going on.
-
-        They stand where they will be counted: past the bounds under `__other__`. One that runs
-        for the first time has its row from now on.
-        """
-        running: Counter[tuple[str, str]] = Counter()
-        for source in self.active_sources:
-            running.update([(span._tracer.name, span._name) for span in source()])
+    def _active(self, running: Iterable[EndedRun], known: Known) -> dict[tuple[str, str], int]:
+        """Return the runs that go on, where they will be counted: past a bound `__other__`."""
         counts: dict[tuple[str, str], int] = {}
-        with self.reading():
-            for (service, operation), number in running.items():
-                statistics = self.service(service).operation(operation)
-                key = (statistics.service, statistics.name)
-                counts[key] = counts.get(key, 0) + number
-        return counts
+        for run in running:
+            key = (run._tracer.name, run._name)
+            counts[key] = counts.get(key, 0) + 1
+        placed: dict[tuple[str, str], int] = {}
+        homes = dict.fromkeys(known.services)
+        rows: dict[str, dict[str, None]] = {}
+        for (service, name), count in sorted(counts.items()):
+            if self._leaves_out(service, name):
+                continue
+            home = place_service(homes, service, self.limits)
+            homes[home] = None
+            if home not in rows:
+                part = known.services.get(home)
+                rows[home] = {} if part is None else dict.fromkeys(part[1].operations)
+            row = place_operation(home, rows[home], name, self.limits)
+            rows[home][row] = None
+            placed[home, row] = placed.get((home, row), 0) + count
+        return placed
+
+    def running(self) -> list[EndedRun]:
+        """Return the runs that go on, oldest first, but for those of ignored operations."""
+        with self._ended.lock:
+            running = self._ended.cut().running
+        self._ended.settle()
+        shown = [run for run in running if not self._leaves_out(run._tracer.name, run._name)]
+        return sorted(shown, key=lambda run: run._start)
 
     def keep_times(self) -> None:
-        """Have every span at hand keep its times, before the wall clock is followed."""
-        spans = self.active_spans()
-        for service in self.services.values():
-            for statistics in service.operations.values():
-                spans += statistics.kept_spans()
-        keep_start_times(spans)
+        """Have every run that is kept keep its times, before the wall clock is followed."""
+        for _, part in self._known[0].services.values():
+            for operation in part.operations.values():
+                keep_start_times(operation.recent)
+                keep_start_times(operation.slowest)
+                if operation.last_failed is not None:
+                    keep_start_times((operation.last_failed,))
+                for series in operation.series.values():
+                    keep_start_times(run for run in series.exemplars if run is not None)
 
-    def forget_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Start from zero in a forked child; the services stay known."""
-        for service in self.services.values():
-            service.clear()
-        self._touched = []
-        self._unfolded = iter(())
-        self.folded = 0
-        self.fold_ns = 0
+        self._since_ns = self._clock.time_ns()
+        self._began_ns = now = self._clock.monotonic_ns()
+        services = {name: self._new_part(now) for name in self._known[0].services}
+        self._known.append(Known(services))
+
+
+def _by_operation(runs: Iterable[EndedRun]) -> dict[tuple[str, str], list[EndedRun]]:
+    groups: dict[tuple[str, str], list[EndedRun]] = {}
+    for run in runs:
+        groups.setdefault((run._tracer.name, run._name), []).append(run)
+    return groups

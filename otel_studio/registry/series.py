@@ -1,61 +1,123 @@
-"""An explicit-bucket histogram of durations, filled in batches."""
+"""An explicit-bucket histogram of durations: the runs that share one set of labels."""
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Any
+
+from otel_studio.registry.kept import Kept, is_sampled, later, without
+
+#: Error type (`None` for runs that did not fail) and the values of the declared labels.
+SeriesKey = tuple[str | None, tuple[str, ...]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Series:
     """Count, sum, extremes and bucket counts of the runs that share one set of labels.
 
     A value that equals a bound belongs to that bound's bucket, as OpenTelemetry and
     Prometheus (`le`) define it.
 
+    Attributes:
+        count: runs.
+        total: of their durations, in nanoseconds.
+        minimum: in nanoseconds; `None` without a run, and for a difference.
+        maximum: likewise.
+        buckets: runs by latency bucket: one more than there are bounds.
+        exemplars: the latest run of each bucket; the latest sampled one where there is any, for
+            its trace can be looked up.
+    """
+
+    count: int
+    total: int
+    minimum: int | None
+    maximum: int | None
+    buckets: tuple[int, ...]
+    exemplars: tuple[Kept | None, ...]
+
+    def __add__(self, other: Series) -> Series:
+        """Return both together."""
+        lows = [s.minimum for s in (self, other) if s.count]
+        highs = [s.maximum for s in (self, other) if s.count]
+        known = None not in lows and None not in highs
+        return Series(
+            self.count + other.count,
+            self.total + other.total,
+            min((low for low in lows if low is not None), default=None) if known else None,
+            max((high for high in highs if high is not None), default=None) if known else None,
+            tuple(a + b for a, b in zip(self.buckets, other.buckets, strict=True)),
+            tuple(preferred(a, b) for a, b in zip(self.exemplars, other.exemplars, strict=True)),
+        )
+
+    def __sub__(self, earlier: Series) -> Series:
+        """Return what came since an earlier reading; its extremes are not known."""
+        return Series(
+            self.count - earlier.count,
+            self.total - earlier.total,
+            None,
+            None,
+            tuple(a - b for a, b in zip(self.buckets, earlier.buckets, strict=True)),
+            tuple(
+                None if run is None else next(iter(without((run,), (before,))), None)
+                for run, before in zip(self.exemplars, earlier.exemplars, strict=True)
+            ),
+        )
+
+
+def empty(bucket_count: int) -> Series:
+    """Return a series without a run.
+
     Args:
         bucket_count: the number of bounds plus one.
     """
+    return Series(0, 0, None, None, (0,) * bucket_count, (None,) * bucket_count)
 
-    __slots__ = ("buckets", "count", "exemplars", "maximum", "minimum", "total")
 
-    def __init__(self, bucket_count: int) -> None:
-        self.count = 0
-        self.total = 0
-        self.minimum: int | None = None
-        self.maximum: int | None = None
-        self.buckets = [0] * bucket_count
-        #: The latest run of each bucket, for exemplars and the latency samples; the latest sampled
-        #: one where there is any, for its trace can be looked up.
-        self.exemplars: list[Any] = [None] * bucket_count
+def with_durations(
+    series: Series, durations: Sequence[int], bounds: Sequence[int]
+) -> tuple[Series, bool]:
+    """Return a series with more runs, their exemplars left out.
 
-    def add_sorted(self, durations: Sequence[int], bounds: Sequence[int]) -> bool:
-        """Count durations that are in ascending order.
+    Args:
+        series: so far.
+        durations: nanoseconds, ascending, at least one.
+        bounds: the bucket bounds in nanoseconds, ascending.
 
-        Args:
-            durations: nanoseconds, ascending, at least one.
-            bounds: the bucket bounds in nanoseconds, ascending.
+    Returns:
+        the series, and whether a bucket that the durations fall between has no exemplar yet.
+    """
+    size = len(durations)
+    low, high = durations[0], durations[-1]
+    minimum, maximum = series.minimum, series.maximum
+    buckets = list(series.buckets)
+    # From the bucket of the smallest to that of the largest: usually two or three.
+    first = index = bisect_left(bounds, low)
+    last = bisect_left(bounds, high, index)
+    done = 0
+    while index < last:
+        upto = bisect_right(durations, bounds[index], done)
+        buckets[index] += upto - done
+        done = upto
+        index += 1
+    buckets[last] += size - done
+    return (
+        Series(
+            series.count + size,
+            series.total + sum(durations),
+            low if minimum is None or low < minimum else minimum,
+            high if maximum is None or high > maximum else maximum,
+            tuple(buckets),
+            series.exemplars,
+        ),
+        None in series.exemplars[first : last + 1],
+    )
 
-        Returns:
-            whether one of the buckets that they fall between has no exemplar yet.
-        """
-        size = len(durations)
-        self.count += size
-        self.total += sum(durations)
-        low, high = durations[0], durations[-1]
-        if self.minimum is None or low < self.minimum:
-            self.minimum = low
-        if self.maximum is None or high > self.maximum:
-            self.maximum = high
-        buckets = self.buckets
-        # From the bucket of the smallest to that of the largest: usually two or three.
-        first = index = bisect_left(bounds, low)
-        last = bisect_left(bounds, high, index)
-        done = 0
-        while index < last:
-            upto = bisect_right(durations, bounds[index], done)
-            buckets[index] += upto - done
-            done = upto
-            index += 1
-        buckets[last] += size - done
-        return None in self.exemplars[first : last + 1]
+
+def preferred(one: Kept | None, other: Kept | None) -> Kept | None:
+    """Return the run that stands for a bucket: a sampled one before others, then the later."""
+    if one is None or other is None:
+        return one or other
+    if is_sampled(one) != is_sampled(other):
+        return one if is_sampled(one) else other
+    return later(one, other)

@@ -81,9 +81,33 @@ class Sketch:
                 counts[key] = known + following - position
             position = following
 
+    def copy(self) -> Sketch:
+        """Return a sketch of the same values."""
+        made = Sketch.__new__(Sketch)
+        made.counts = Counter()
+        dict.update(made.counts, self.counts)  # Counter's own goes through Python
+        return made
+
     def merge(self, other: Sketch) -> None:
         """Add another sketch's counts to this one."""
         self.counts.update(other.counts)
+
+    def take_away(self, earlier: Sketch) -> None:
+        """Take the counts of an earlier sketch of the same values out of this one."""
+        counts = self.counts
+        for key, count in earlier.counts.items():
+            left = counts.get(key, 0) - count
+            if left:
+                counts[key] = left
+            else:
+                counts.pop(key, None)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sketch):
+            return NotImplemented
+        return dict(self.counts) == dict(other.counts)
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
 
     @property
     def count(self) -> int:
@@ -128,11 +152,17 @@ class Sketch:
         return found
 
 
-def bucket_middle(key: int) -> float:
-    """Return the value that stands for a bucket, in the unit that was added."""
+def bucket_edges(key: int) -> tuple[int, int]:
+    """Return the lowest and the highest value of a bucket, in the unit that was added."""
     if key < 2 << _BITS:
-        return float(key)
+        return key, key
     # The keys of the range with this shift are (64..127) + 64 * shift.
     shift = (key >> _BITS) - 1
     lower = (key - (shift << _BITS)) << shift
-    return lower + ((1 << shift) - 1) / 2
+    return lower, lower + (1 << shift) - 1
+
+
+def bucket_middle(key: int) -> float:
+    """Return the value that stands for a bucket, in the unit that was added."""
+    lowest, highest = bucket_edges(key)
+    return (lowest + highest) / 2

@@ -71,17 +71,19 @@ class Isolated:
     @property
     def spans(self) -> list[ReadableSpan]:
         """Every span that ended, sampled or not, in the order of their ends."""
-        self.tracer_provider.ended.fold()
+        ended = self.tracer_provider.ended
+        ended.fold()
+        ended.deliver()
         return list(self._spans.spans)
 
     def operations(self, service: str) -> dict[str, OperationMetrics]:
         """Return a service's operations by name; empty when it has not run anything."""
-        found = queries.summaries(self.registry, service)
+        found = queries.summaries(self.registry.reading(), service)
         return found[0].operation_metrics if found else {}
 
     def runs(self, service: str | None = None, operation: str | None = None) -> list[Run]:
         """Return the last runs, newest first."""
-        return queries.recent(self.registry, service, operation)
+        return queries.recent(self.registry.reading(), service, operation)
 
     def operation(self, service: str, operation: str) -> OperationMetrics:
         """Return one operation's statistics.
@@ -93,7 +95,7 @@ class Isolated:
         if metrics is None:
             ran = [
                 f"{summary.service_name}/{name}"
-                for summary in queries.summaries(self.registry)
+                for summary in queries.summaries(self.registry.reading())
                 for name in summary.operation_metrics
             ]
             raise AssertionError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from otel_studio.base import outcome
 from otel_studio.otel_private import SPAN_KEY, context_functions
 from otel_studio.ports import reset_context
 from otel_studio.tracing.span import StudioSpan
@@ -23,18 +24,23 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class CurrentSpan:
-    """Starts a span on entry, makes it current, and ends it on exit."""
+    """Starts a span on entry, makes it current, and ends it on exit.
 
-    __slots__ = ("_arguments", "_end_on_exit", "_span", "_token", "_tracer")
+    What a signal handler raises may leave the block at any instruction, at the first one of
+    `__exit__` too: then the exit is made up for when this object goes, a moment later.
+    """
+
+    __slots__ = ("_arguments", "_before", "_end_on_exit", "_span", "_token", "_tracer")
 
     def __init__(self, tracer: StudioTracer, arguments: tuple[Any, ...], end_on_exit: bool) -> None:
         self._tracer = tracer
         self._arguments = arguments
         self._end_on_exit = end_on_exit
+        self._before: Context | None = None
 
     def __enter__(self) -> Span:
+        context = self._before = _get_context()
         span = self._span = self._tracer.start_span(*self._arguments)
-        context = _get_context()
         self._token = _set_context(
             Context({**context, SPAN_KEY: span} if context else {SPAN_KEY: span})
         )
@@ -55,6 +61,21 @@ class CurrentSpan:
             record_exception, set_status = self._arguments[-2:]
             span._mark_exception(error, record_exception, set_status)
         if self._end_on_exit:
+            span.end()
+        self._before = None
+
+    def __del__(self) -> None:
+        before = self._before
+        if before is None:  # entered and left, or never entered
+            return
+        span = getattr(self, "_span", None)
+        if span is None:
+            return
+        if _get_context().get(SPAN_KEY) is span:
+            _set_context(before)
+        if self._end_on_exit and span.is_recording():
+            if isinstance(span, StudioSpan):
+                span._make_unusual(_outcome=outcome.CANCELLED)
             span.end()
 
     def __call__(self, function: _F) -> _F:

@@ -7,27 +7,23 @@ without a span.
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections.abc import Callable
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util import types
 
+from otel_studio.base import outcome
 from otel_studio.failure import safe_text, type_name
 from otel_studio.guard import raised_by_signal_handler, report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.ports import OUTCOME_ATTRIBUTE, is_cancellation, reset_context
-from otel_studio.tracing.active import running_task
+from otel_studio.ports import put_back, reset_context
+from otel_studio.tracing.active import running_task, this_thread
 from otel_studio.tracing.constant_attributes import ConstantAttributes
 from otel_studio.tracing.sampling import RATIO_MASK
-from otel_studio.tracing.span import (
-    OUTCOME_ABANDONED,
-    OUTCOME_CANCELLED,
-    OUTCOME_ERROR,
-    StudioSpan,
-)
+from otel_studio.tracing.span import StudioSpan
 
 if TYPE_CHECKING:
     from otel_studio.tracing.tracer import StudioTracer
@@ -49,15 +45,16 @@ class FastPort:
     """The prepared start and end of one operation.
 
     Attributes:
-        enter: starts a span and makes it current; returns the span.
+        enter: starts a span and makes it current, given what is current; returns the span.
         finish: ends a span that went well and puts the context back.
         start: starts a span that is not made current.
         end: ends a span that was started by `start`.
     """
 
-    __slots__ = ("end", "enter", "finish", "start")
+    __slots__ = ("_provider", "end", "enter", "finish", "start")
 
     def __init__(self, tracer: StudioTracer, name: str, attributes: types.Attributes) -> None:
+        self._provider = tracer.provider
         self.start, self.enter = _make_starts(tracer, name, attributes)
         self.finish, self.end = _make_ends(tracer)
 
@@ -71,8 +68,8 @@ class FastPort:
         """
         enter, finish = self.enter, self.finish
 
-        def watched_enter() -> Any:
-            span = enter()
+        def watched_enter(context: Context, /) -> Any:
+            span = enter(context)
             if type(span) is StudioSpan:
                 span._watched = watcher.begin()
             return span
@@ -91,19 +88,26 @@ class FastPort:
         if span is not None:
             span._task = running_task()
 
+    def undo(self, context: Context, /) -> None:
+        """Forget a start that something interrupted, and put back what was current before it."""
+        span = _get_context().get(SPAN_KEY)
+        if type(span) is StudioSpan and span is not context.get(SPAN_KEY):
+            self._provider.active.discard(span)
+        put_back(context)
+
     def fail(
         self, span: Any, error: BaseException, expected: tuple[type[BaseException], ...]
     ) -> None:
         """Record how a run ended that an exception left; the span is still to be finished."""
         if type(span) is not StudioSpan or span._end or isinstance(error, expected):
             return  # what `op.fail` said of a run stays, also where an expected exception leaves it
-        # First, and by itself: at the recursion limit the rest may fail.
+        # Without a call, which at the recursion limit may fail like the rest.
         span._simple = False
-        span._outcome = OUTCOME_ERROR
+        span._outcome = outcome.ERROR
         try:
-            if is_cancellation(error):
-                span._outcome = OUTCOME_CANCELLED
-                span.set_attribute(OUTCOME_ATTRIBUTE, "cancelled")
+            if outcome.is_cancellation(error):
+                span._make_unusual(_outcome=outcome.CANCELLED)
+                span.set_attribute(outcome.OUTCOME_ATTRIBUTE, "cancelled")
             else:
                 span.record_exception(error, escaped=True)
                 span.set_attribute("error.type", type_name(type(error)))
@@ -114,15 +118,14 @@ class FastPort:
     def abandon(self, span: Any) -> None:
         """End a span that was dropped: counted as abandoned, without a duration."""
         if type(span) is StudioSpan and not span._end:
-            span._simple = False
-            span._outcome = OUTCOME_ABANDONED
-            span.set_attribute(OUTCOME_ATTRIBUTE, "abandoned")
+            span._make_unusual(_outcome=outcome.ABANDONED)
+            span.set_attribute(outcome.OUTCOME_ATTRIBUTE, "abandoned")
             self.end(span)
 
 
 def _make_starts(
     tracer: StudioTracer, name: str, attributes: types.Attributes
-) -> tuple[Callable[[], Any], Callable[[], Any]]:
+) -> tuple[Callable[[], Any], Callable[[Context], Any]]:
     sampling_plan = tracer.plan
     assert sampling_plan is not None
     bound, follows_parent = sampling_plan.bound, sampling_plan.follows_parent
@@ -135,15 +138,17 @@ def _make_starts(
     constants = _prepared(tracer, attributes)
     new = StudioSpan.__new__
     internal = SpanKind.INTERNAL
+    # With processors that are called at every start, spans start the usual way. One that is
+    # added later has operations prepared anew.
+    is_short = not provider.processors
 
     def begin(context: Context) -> Any:
         """Start the usual way, and let the span live as an operation: until we end it."""
         span = tracer.start_span(name, context, attributes=constants)
         if type(span) is StudioSpan:
-            provider.active_references.discard(span._token)
-            span._token = None
-            span._task = None
             activate(span)
+            provider.active_references.discard(span._token)
+            span._token = span._task = None
         return span
 
     def start() -> Any:
@@ -153,14 +158,11 @@ def _make_starts(
             report_internal_error("starting an operation", error)
             return None
 
-    def enter() -> Any:
+    def enter(context: Context, /) -> Any:
         span: Any = None
         try:
-            context = _get_context()
             parent = context.get(SPAN_KEY)
-            if provider.processors:
-                span = begin(context)
-            elif parent is None:
+            if is_short and parent is None:
                 # StudioSpan.__init__, without the call.
                 span = new(StudioSpan)
                 span._tracer = tracer
@@ -172,15 +174,15 @@ def _make_starts(
                     if root_flags is not None
                     else (sampled if trace_id & RATIO_MASK < bound else unsampled)
                 )
-                span._parent_span = None
+                span._parent_span = span._task = None
                 span._end = 0
                 span._kind = internal
                 span._attributes = constants
                 span._simple = True
-                span._thread = get_ident()
+                span._thread = this_thread.mark
                 span._start = now()
                 activate(span)
-            elif follows_parent and type(parent) is StudioSpan:
+            elif is_short and follows_parent and type(parent) is StudioSpan:
                 span = new(StudioSpan)
                 span._tracer = tracer
                 span._name = name
@@ -189,14 +191,14 @@ def _make_starts(
                 span._flags = parent._flags
                 span._parent_span = parent
                 span._parent_id = parent._span_id
+                span._task = None
                 span._end = 0
                 span._kind = internal
                 span._attributes = constants
                 span._simple = True
                 if not parent._simple and parent._trace_state is not None:
-                    span._trace_state = parent._trace_state
-                    span._simple = False
-                span._thread = get_ident()
+                    span._make_unusual(_trace_state=parent._trace_state)
+                span._thread = this_thread.mark
                 span._start = now()
                 activate(span)
             else:
@@ -207,29 +209,25 @@ def _make_starts(
                 span._token = _set_context(Context({**context, SPAN_KEY: span}))
             return span
         except BaseException as error:
-            if span is not None:
-                undo(span)
+            provider.active.discard(span)
+            put_back(context)
             if not isinstance(error, Exception):
                 raise
             report_internal_error("starting an operation", error)
             return None
 
-    def undo(span: Any) -> None:
-        """Forget a start that something interrupted (Ctrl-C)."""
-        provider.active.discard(span)
-        _put_back(span)
-
     return start, enter
 
 
-def _put_back(span: Any) -> None:
+def _end_token(span: StudioSpan) -> None:
     """Put the context back where a span of ours may still have its token."""
-    token, span._token = span._token, None
+    token = span._token
     if token is not None:
         try:
             reset_context(token, span)
         except RuntimeError:  # interrupted right after it was used
             pass
+        span._token = None
 
 
 def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> ConstantAttributes | None:
@@ -243,9 +241,9 @@ def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> ConstantAtt
 
 def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
     provider = tracer.provider
-    deactivate = provider.active.remove
+    leave_active = provider.active.remove
     ended = provider.ended
-    waiting, append, limit = ended.spans, ended.append, ended.limit
+    waiting, add_ended, limit = ended.spans, ended.spans.extend, ended.limit
     now, finish_slowly = tracer.now, tracer.finish
 
     def finish(span: Any) -> None:
@@ -253,15 +251,11 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
             end = now()
             _reset_context(span._token)
             span._token = None
-            if provider.processors or span._end:
-                if not span._end:
-                    finish_slowly(span, end)
+            if span._end:  # by its own `end()`
                 return
-            deactivate(span)
             span._end = end
-            if span._task is not None:
-                span._task = None
-            append(span)
+            # Active until here, ended from here on: one step, in C, that nothing comes between.
+            add_ended(filterfalse(leave_active, (span,)))
             if len(waiting) > limit:
                 ended.relieve()
         except BaseException as error:
@@ -279,14 +273,14 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
 
     def unusual_end(span: Any, error: BaseException) -> None:
         """End what the short way could not: no span, another context, a span not ours."""
-        interrupted = not isinstance(error, Exception) or raised_by_signal_handler(error)
         if type(span) is StudioSpan:
-            _put_back(span)  # left in another context than entered, or interrupted before
-            if isinstance(error, KeyError) and not span._end and not interrupted:
-                return  # forgotten after a fork: it began in the parent process
-        if span is not None:
+            if span._end and span._token is None and isinstance(error, TypeError):
+                return  # it was ended where an exception interrupted its first end
+            _end_token(span)  # left in another context than entered, or interrupted before
+            provider.complete(span)
+        elif span is not None:
             end(span)
-        if interrupted:
+        if not isinstance(error, Exception) or raised_by_signal_handler(error):
             raise error
         if type(span) is StudioSpan and not isinstance(error, (ValueError, KeyError)):
             report_internal_error("ending an operation", error)

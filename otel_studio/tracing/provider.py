@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import operator
+import sys
 import weakref
 from collections.abc import Callable, Iterable
+from itertools import compress, filterfalse
 from typing import Any, cast
 
 from opentelemetry.sdk.resources import Resource
@@ -14,12 +16,18 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.util import types
 
+from otel_studio import seat
+from otel_studio.base import outcome
+from otel_studio.base.locks import new_lock
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.guard import report_internal_error
-from otel_studio.tracing.active import ActiveReference
-from otel_studio.tracing.buffer import BatchConsumer, EndedSpans, Timebase
+from otel_studio.tracing.active import AbandonedSpan, ActiveReference
+from otel_studio.tracing.buffer import EndedSpans
+from otel_studio.tracing.ended_run import EndedRun
+from otel_studio.tracing.pipeline import BatchConsumer, Handover, Pipeline
 from otel_studio.tracing.port import RunWatcher
 from otel_studio.tracing.span import StudioSpan, span_name
+from otel_studio.tracing.timebase import Timebase
 from otel_studio.tracing.tracer import StudioTracer
 
 
@@ -69,19 +77,27 @@ class StudioTracerProvider(TracerProvider):
             **sdk_options,
         )
         # Re-entrant, unlike the SDK's: a finalizer may run inside and ask for a tracer of its own.
-        self._tracers_lock: Any = threading.RLock()
+        self._tracers_lock: Any = new_lock()
         self.clock = clock or SystemClock()
         self.timebase = Timebase(self.clock)
-        self.ended = EndedSpans(backlog, self.timebase)
+        #: What ended runs pass through; a Studio puts its own line here.
+        self.line = Pipeline()
+        self.ended = EndedSpans(backlog, self.timebase, self.running, self.sweep)
+        self.ended.line = self.line
         #: Gives what the resource of a forked child says beside the parent's; by default the
         #: SDK's random instance id.
         self.identity: Callable[[], Resource] | None = None
         #: Spans of operations that run now; they keep themselves alive until they end.
         self.active: set[StudioSpan] = set()
+        #: Of these, the ones that began before a processor was added that is called at every
+        #: end: they cannot end the short way.
+        self.active_before: set[StudioSpan] = set()
         #: Every tracer that this provider made or adopted, while somebody holds it.
         self.made_tracers: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
         self.active_references: set[ActiveReference] = set()
+        #: Spans whose end a thread is telling to processors.
+        self.claimed: dict[StudioSpan, object] = {}
         #: Measures the runs of operations from outside; set before the first of them.
         self.run_watcher: RunWatcher | None = None
         #: Takes secrets out of an ended span before processors that are called at once see it.
@@ -137,14 +153,111 @@ class StudioTracerProvider(TracerProvider):
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Register a processor; one that offers `consume` gets batches of ended spans."""
         if hasattr(span_processor, "consume"):
-            self.ended.add_consumer(cast("BatchConsumer", span_processor))
+            handover = Handover(cast("BatchConsumer", span_processor))
+            self.line.handovers = (*self.line.handovers, handover)
+            return
+        self.processors = (*self.processors, span_processor)
+        for span in list(self.active):
+            self.active_before.add(span)
+            self.active.discard(span)
+        seat.unbind_all()  # operations are prepared for the processors that there were
+
+    def _batch_processors(self) -> tuple[Any, ...]:
+        return (*self.line.queues, *(handover.consumer for handover in self.line.handovers))
+
+    # Active and ended
+
+    def running(self) -> set[EndedRun]:
+        """Return the spans that run now, of operations and of the API."""
+        spans: set[Any] = self.active.copy()
+        if self.active_before:
+            spans |= self.active_before.copy()
+        for reference in list(self.active_references):
+            span = reference()
+            if span is not None:
+                spans.add(span)
+        return spans
+
+    def claim(self, span: StudioSpan) -> bool:
+        """Tell whether the caller is the one to tell processors of a span's end.
+
+        Not where another thread does it, nor for a span that began before a fork.
+        """
+        active = span in self.active or span in self.active_before
+        if not active and span._token not in self.active_references:
+            return False
+        mine = object()
+        return self.claimed.setdefault(span, mine) is mine
+
+    def leave_active(self, span: StudioSpan) -> None:
+        """Move a span from those that run to those that have ended, in one step.
+
+        In C, so nothing comes between, neither another thread nor a signal handler: a run is
+        active or ended at any moment, never both and never neither.
+
+        Raises:
+            KeyError: if it does not run here.
+        """
+        reference = span._token
+        if type(reference) is ActiveReference:
+            self.end_reference(reference, span)
+            span._token = None
+        elif span in self.active_before:
+            self.ended.spans.extend(filterfalse(self.active_before.remove, (span,)))
         else:
-            self.processors = (*self.processors, span_processor)
+            self.ended.spans.extend(filterfalse(self.active.remove, (span,)))
+
+    def end_reference(self, reference: ActiveReference, run: StudioSpan | AbandonedSpan) -> None:
+        """Move a span of the API from those that run to those that have ended, in one step.
+
+        Args:
+            reference: under which it runs.
+            run: what ends: the span, or what stands for one that was dropped.
+
+        Raises:
+            KeyError: if it does not run here.
+        """
+        removed = map(operator.not_, map(self.active_references.remove, (reference,)))
+        self.ended.spans.extend(compress((run,), removed))
+
+    def complete(self, span: StudioSpan) -> None:
+        """Finish the end of a span that something has interrupted."""
+        if not span._end:
+            span._tracer.finish(span, span._tracer.now())
+            return
+        try:
+            self.leave_active(span)
+        except KeyError:  # it has left
+            pass
+
+    def sweep(self) -> None:
+        """End the spans of operations that nobody can end any more.
+
+        Those whose block had no room left on the stack to end them, and those that an exception
+        of a signal handler cut off between two instructions: they are counted as abandoned.
+        """
+        if not self.active:
+            return
+        probe = [object()]
+        for span in probe:
+            unheld = sys.getrefcount(span)
+        for span in (spans := list(self.active)):
+            lost = span._lost
+            if lost is not None:
+                span._lost = None
+                if not span._end and not span._outcome:
+                    span._mark_exception(lost, record=True, set_status=True)
+                self.complete(span)
+            # Held by nothing but the set of active spans, in which it still is.
+            elif sys.getrefcount(span) == unheld + 1 and span in self.active:
+                span._make_unusual(_outcome=outcome.ABANDONED)
+                self.complete(span)
+        del spans
 
     def shutdown(self) -> None:
         """Fold what has ended and shut every processor down."""
         self.ended.fold()
-        for processor in (*self.ended.consumers, *self.processors):
+        for processor in (*self._batch_processors(), *self.processors):
             shutdown = getattr(processor, "shutdown", None)
             if shutdown is not None:
                 try:
@@ -165,7 +278,7 @@ class StudioTracerProvider(TracerProvider):
         self.ended.fold()
         deadline = self.clock.monotonic_ns() + timeout_millis * 1_000_000
         done = True
-        for processor in (*self.ended.consumers, *self.processors):
+        for processor in (*self._batch_processors(), *self.processors):
             flush = getattr(processor, "force_flush", None)
             if flush is None:
                 continue
@@ -177,25 +290,18 @@ class StudioTracerProvider(TracerProvider):
                 done = False
         return done
 
-    def active_spans(self) -> list[StudioSpan]:
-        """Return the spans that run now, of operations and of the API."""
-        spans = list(self.active)
-        for reference in list(self.active_references):
-            span = reference()
-            if span is not None:
-                spans.append(span)
-        return spans
-
     def _handle_fork(self) -> None:
         super()._handle_fork()
-        self._tracers_lock = threading.RLock()  # the SDK has replaced it by its own kind
+        self._tracers_lock = new_lock()  # the SDK has replaced it by its own kind
         if self.identity is not None:
             self._update_resource(self.identity())
 
-    def forget_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
-        self._tracers_lock = threading.RLock()  # a thread of the parent may have held it
-        self.ended.forget_after_fork()
+        self.ended.after_fork_in_child()
         self.active.clear()
+        self.active_before.clear()
         self.active_references.clear()
+        self.claimed.clear()
         self.timebase.refresh()
+        seat.unbind_all()  # the first operation in the child wakes what works for it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -23,24 +24,28 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
+from otel_studio.base import outcome
+from otel_studio.base.locks import new_lock
 from otel_studio.failure import Failure, safe_text
-from otel_studio.ports import is_cancellation
 from otel_studio.tracing.constant_attributes import ConstantAttributes
+from otel_studio.tracing.ended_run import Children
 from otel_studio.tracing.exception_event import ExceptionEvent
 
 if TYPE_CHECKING:
+    from otel_studio.tracing.active import ThreadMark
     from otel_studio.tracing.tracer import StudioTracer
 
 logger = logging.getLogger("otel_studio.tracing")
-
-#: How a run ended. A span whose outcome was not set explicitly follows its status.
-OUTCOME_UNSET, OUTCOME_OK, OUTCOME_ERROR, OUTCOME_CANCELLED, OUTCOME_ABANDONED = range(5)
 
 #: The last time that fits in 63 bits: in the year 2262.
 _MAX_TIME = 2**63 - 1
 _PLAIN_TYPES = frozenset((str, bool, int, float))
 _NO_ATTRIBUTES: Mapping[str, types.AnyValue] = MappingProxyType({})
 _UNSET_STATUS = Status(StatusCode.UNSET)
+#: Held where several threads could change the same attributes in more than one step.
+_changing = new_lock()
+#: So far below the limit, threads that add attributes at once cannot pass it together.
+_MARGIN = 64
 
 
 class StudioSpan(Span, ReadableSpan):
@@ -64,16 +69,19 @@ class StudioSpan(Span, ReadableSpan):
     _set_status_on_exception: bool = True
     _start_unix: int = 0
     _explicit_start: bool = False
-    _outcome: int = OUTCOME_UNSET
+    _outcome: int = outcome.UNSET
     _failure: Failure | None = None
-    _children: dict[tuple[str, str], list[int]] | None = None
+    _children: Children | None = None
     _token: Any = None
-    _task: Any = None
     _dropped_attributes: int = 0
     _dropped_events: int = 0
     _dropped_links: int = 0
+    #: Log records made in it, while it runs and after it.
     _records: Any = None
+    #: What the watcher of runs gave at its start.
     _watched: Any = None
+    #: The exception that left no room on the stack to end it.
+    _lost: BaseException | None = None
 
     def __init__(
         self,
@@ -84,7 +92,7 @@ class StudioSpan(Span, ReadableSpan):
         flags: int,
         parent: StudioSpan | None,
         start: int,
-        thread: int,
+        thread: ThreadMark,
     ) -> None:
         # ReadableSpan.__init__ is left out on purpose: it would allocate every rare part.
         self._tracer = tracer
@@ -98,9 +106,20 @@ class StudioSpan(Span, ReadableSpan):
         self._end = 0
         self._kind = SpanKind.INTERNAL
         self._attributes: dict[str, Any] | None = None
-        #: Whether there is nothing to it but name, ids, kind, times and attributes. A default of
-        #: the class takes ten times as long to read as this.
+        #: A weak reference to the asyncio task that runs it. Like `_simple`, kept in the span: a
+        #: default of the class takes ten times as long to read.
+        self._task: weakref.ref[Any] | None = None
+        #: Whether there is nothing to it but name, ids, kind, times and attributes.
         self._simple = True
+
+    def _make_unusual(self, **rare: Any) -> None:
+        """Give the span something besides name, ids, kind, times and attributes.
+
+        The one way to set what `_simple` stands for: folds and encoders look at nothing else
+        of a span that is simple. The mark first: at the recursion limit the rest may fail.
+        """
+        self._simple = False
+        self.__dict__.update(rare)
 
     # Identity
 
@@ -245,26 +264,51 @@ class StudioSpan(Span, ReadableSpan):
         if type(value) not in _PLAIN_TYPES or type(key) is not str or not key or length is not None:
             cleaned = _cleaned(key, value, length)
             if cleaned is None:
-                self._dropped_attributes += 1
-                self._simple = False
+                self._drop_attributes(1)
                 return
             key, value = cleaned
         attributes = self._attributes
-        if attributes is None:
-            attributes = self._attributes = {}
-        elif type(attributes) is ConstantAttributes:
-            attributes = self._attributes = dict(attributes)
-            attributes.pop(key, None)
+        if attributes is None or type(attributes) is ConstantAttributes:
+            attributes = self._own_attributes(key)
         elif key in attributes:
             attributes.pop(key, None)  # another thread may have taken it
         maximum = limits.max_span_attributes
-        if maximum is not None and len(attributes) >= maximum:
-            self._dropped_attributes += 1
-            self._simple = False
-            if maximum == 0:
-                return
-            attributes.pop(next(iter(attributes)), None)
-        attributes[key] = value
+        if maximum is None or len(attributes) < maximum - _MARGIN:
+            attributes[key] = value
+        else:
+            self._set_within(attributes, maximum, key, value)
+
+    def _own_attributes(self, key: str) -> dict[str, Any]:
+        """Return the span's own attributes, making them at the first call; without a key."""
+        with _changing:
+            attributes = self._attributes
+            if attributes is None:
+                attributes = self._attributes = {}
+            elif type(attributes) is ConstantAttributes:
+                own = dict(attributes)
+                own.pop(key, None)
+                attributes = self._attributes = own
+            return attributes
+
+    def _set_within(
+        self, attributes: dict[str, Any], maximum: int, key: str, value: types.AnyValue
+    ) -> None:
+        """Set an attribute near the limit; past it, the oldest goes."""
+        if maximum == 0:
+            self._drop_attributes(1)
+            return
+        dropped = 0
+        with _changing:
+            attributes[key] = value
+            while len(attributes) > maximum:
+                attributes.pop(_first_key(attributes), None)
+                dropped += 1
+        if dropped:
+            self._drop_attributes(dropped)
+
+    def _drop_attributes(self, count: int) -> None:
+        with _changing:
+            self._make_unusual(_dropped_attributes=self._dropped_attributes + count)
 
     def set_first_attributes(self, attributes: Mapping[str, types.AnyValue]) -> None:
         """Set the attributes that a span starts with; plain ones in one step."""
@@ -305,26 +349,27 @@ class StudioSpan(Span, ReadableSpan):
         if self._end:
             logger.warning("Adding an event to the ended span %r is ignored.", self._name)
             return
-        self._simple = False
         maximum = self._tracer.span_limits.max_events
-        events = self._events
-        if events is None:
-            events = self._events = []
-        if maximum is not None and len(events) >= maximum:
-            self._dropped_events += 1
-            if maximum == 0:
-                return
-            del events[0]
-        events.append(event)
+        with _changing:
+            events = self._events
+            if events is None:
+                events = []
+            dropped = self._dropped_events
+            if maximum != 0:
+                events.append(event)
+            if maximum is not None and (maximum == 0 or len(events) > maximum):
+                dropped += 1
+                del events[:1]
+            self._make_unusual(_events=events, _dropped_events=dropped)
 
     def add_link(self, context: SpanContext, attributes: types.Attributes = None) -> None:
         if self._end:
             logger.warning("Adding a link to the ended span %r is ignored.", self._name)
             return
-        self._set_links((*(self._links or ()), Link(context, attributes)))
+        with _changing:
+            self._set_links((*(self._links or ()), Link(context, attributes)))
 
     def _set_links(self, links: Sequence[Link]) -> None:
-        self._simple = False
         limits = self._tracer.span_limits
         kept: list[Link] = []
         for link in links:
@@ -341,10 +386,11 @@ class StudioSpan(Span, ReadableSpan):
                 max_value_len=limits.max_attribute_length,
             )
             kept.append(Link(context, attributes))
+        dropped = self._dropped_links
         if limits.max_links is not None and len(kept) > limits.max_links:
-            self._dropped_links += len(kept) - limits.max_links
+            dropped += len(kept) - limits.max_links
             kept = kept[len(kept) - limits.max_links :] if limits.max_links else []
-        self._links = tuple(kept)
+        self._make_unusual(_links=tuple(kept), _dropped_links=dropped)
 
     def update_name(self, name: str) -> None:
         if self._end:
@@ -367,9 +413,10 @@ class StudioSpan(Span, ReadableSpan):
             code = status
         if self._status_code is StatusCode.OK or code is StatusCode.UNSET:
             return
-        self._simple = False
-        self._status_code = code
-        self._status_description = description if code is StatusCode.ERROR else None
+        self._make_unusual(
+            _status_code=code,
+            _status_description=description if code is StatusCode.ERROR else None,
+        )
 
     def record_exception(
         self,
@@ -381,7 +428,8 @@ class StudioSpan(Span, ReadableSpan):
         if self._end:
             logger.warning("Recording an exception on the ended span %r is ignored.", self._name)
             return
-        failure = self._failure = Failure.of(exception)
+        failure = Failure.of(exception)
+        self._make_unusual(_failure=failure)
         limits = self._tracer.span_limits
         self._add_event(
             ExceptionEvent(
@@ -393,10 +441,9 @@ class StudioSpan(Span, ReadableSpan):
             )
         )
 
-    def take_outcome(self, outcome: str) -> None:
+    def take_outcome(self, value: str) -> None:
         """Set the outcome: `cancelled` or `abandoned`."""
-        self._simple = False
-        self._outcome = OUTCOME_CANCELLED if outcome == "cancelled" else OUTCOME_ABANDONED
+        self._make_unusual(_outcome=outcome.outcome_named(value))
 
     def _now_unix(self) -> int:
         tracer = self._tracer
@@ -436,14 +483,21 @@ class StudioSpan(Span, ReadableSpan):
         self, error: BaseException, record: bool, set_status: bool, escaped: bool = False
     ) -> None:
         """Take over what an exception that leaves the span's block says about its outcome."""
-        if is_cancellation(error):
-            self._simple = False
-            self._outcome = OUTCOME_CANCELLED
+        if outcome.is_cancellation(error):
+            self._make_unusual(_outcome=outcome.CANCELLED)
             return
         if record:
             self.record_exception(error, escaped=escaped)
         if set_status:
             self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+
+
+def _first_key(attributes: dict[str, Any]) -> str | None:
+    while True:
+        try:
+            return next(iter(attributes), None)
+        except RuntimeError:  # another thread has added one
+            continue
 
 
 def span_name(name: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import random
-from _thread import get_ident
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,10 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util import types
 
-from otel_studio import ports
+from otel_studio import seat
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.tracing.active import AbandonedSpan, ActiveReference, refer, running_task
+from otel_studio.tracing.active import refer, running_task, this_thread
 from otel_studio.tracing.current import CurrentSpan
 from otel_studio.tracing.port import FastPort
 from otel_studio.tracing.sampling import RATIO_MASK, plan
@@ -80,7 +79,7 @@ class StudioTracer(Tracer):
     def _set_tracer_config(self, tracer_config: Any) -> None:
         self._tracer_config = tracer_config
         # Operations are bound by what the scope was allowed before.
-        ports.use_tracer_provider(ports.tracer_provider_in_use())
+        seat.unbind_all()
 
     @property
     def is_enabled(self) -> bool:
@@ -96,6 +95,7 @@ class StudioTracer(Tracer):
         """
         if self.plan is None or not self.is_enabled:
             return None
+        self.provider.ended.wake_up()
         port = FastPort(self, name, attributes)
         if self.provider.run_watcher is not None:
             port.watch(self.provider.run_watcher, self.name, name)
@@ -172,18 +172,18 @@ class StudioTracer(Tracer):
             flags,
             parent if type(parent) is StudioSpan else None,
             self.now(),
-            get_ident(),
+            this_thread.mark,
         )
         if parent_context is not None:
-            span._parent_context = parent_context
-            span._parent_id = parent_context.span_id
-            span._parent_remote = parent_context.is_remote
-            span._simple = False
+            span._make_unusual(
+                _parent_context=parent_context,
+                _parent_id=parent_context.span_id,
+                _parent_remote=parent_context.is_remote,
+            )
         elif type(parent) is StudioSpan:
             span._parent_id = parent._span_id
         if trace_state:
-            span._trace_state = trace_state
-            span._simple = False
+            span._make_unusual(_trace_state=trace_state)
         self._fill(span, kind, attributes, links, start_time)
         if not record_exception:
             span._record_exception = False
@@ -211,9 +211,7 @@ class StudioTracer(Tracer):
         if links:
             span._set_links(links)
         if start_time is not None:
-            span._start_unix = unix_time(start_time)
-            span._explicit_start = True
-            span._simple = False
+            span._make_unusual(_start_unix=unix_time(start_time), _explicit_start=True)
 
     def _sampled_span(
         self,
@@ -260,27 +258,27 @@ class StudioTracer(Tracer):
                 report_internal_error(f"on_start of {type(processor).__name__}", error)
 
     def finish(self, span: StudioSpan, end: int) -> None:
-        """End a span once: it leaves the active ones and is appended to the buffer."""
+        """End a span once: in one step it is no longer active, and has ended."""
         provider = self.provider
-        reference = span._token
+        if provider.processors:
+            if not provider.claim(span):
+                return
+            try:
+                self._ending(span)
+                span._end = end
+                if provider.redact is not None:
+                    provider.redact(span)
+                self._ended(span)
+            finally:
+                provider.claimed.pop(span, None)
+        span._end = end
         try:
-            if type(reference) is ActiveReference:
-                provider.active_references.remove(reference)
-                span._token = None
-            else:
-                provider.active.remove(span)
+            provider.leave_active(span)
         except KeyError:
             return  # ended by another thread at the same time, or it began before a fork
-        if provider.processors:
-            self._ending(span)
-        span._end = end
-        span._task = None
-        if provider.processors:
-            if provider.redact is not None:
-                provider.redact(span)
-            self._ended(span)
         ended = provider.ended
-        ended.append(span)
+        if ended.is_asleep:
+            ended.wake_up()
         if len(ended.spans) > ended.limit:
             ended.relieve()
 
@@ -299,7 +297,3 @@ class StudioTracer(Tracer):
                 processor.on_end(span)
             except Exception as error:
                 report_internal_error(f"on_end of {type(processor).__name__}", error)
-
-    def abandon(self, name: str) -> None:
-        """Count a span that was dropped without an end."""
-        self.provider.ended.append(AbandonedSpan(self, name))

@@ -474,8 +474,7 @@ def test_abandoned_where_even_the_close_never_comes(s, caplog):
     from otel_studio.ports import Binding
     from otel_studio.wrapping import _Suspended
 
-    port = Binding(SERVICE, "vanish").bind()
-    life = _Suspended(port, port.start())
+    life = _Suspended(Binding(SERVICE, "vanish").bind())
     s.assert_operation(SERVICE, "vanish", active=1)
     del life
     gc.collect()

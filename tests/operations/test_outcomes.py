@@ -9,7 +9,7 @@ import traceback
 import pytest
 from opentelemetry.trace import StatusCode
 
-from otel_studio import current_operation, guard, service, track
+from otel_studio import current_operation, guard, seat, service, track
 
 SERVICE = "outcomes"
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -331,10 +331,9 @@ def test_an_attribute_whose_text_raises(s):
 
 def test_slow_threshold_is_kept_for_the_operation(s):
     """`slow_threshold=` sets, in seconds, what is slow for this operation alone."""
-    from otel_studio.ports import slow_thresholds
 
     @track("slow", service=SERVICE, slow_threshold=0.5)
     def slow() -> None: ...
 
     slow()
-    assert slow_thresholds[SERVICE, "slow"] == 0.5
+    assert seat.current().declared.slow_thresholds[SERVICE, "slow"] == 0.5

@@ -13,9 +13,9 @@ from opentelemetry.sdk.trace import TracerProvider
 import otel_studio
 from otel_studio import api, failure, guard
 from otel_studio.clock import ManualClock, SystemClock
+from otel_studio.registry import fold as folding
+from otel_studio.registry import queries
 from otel_studio.registry.processor import RegistrySpanProcessor
-from otel_studio.registry.series import Series
-from otel_studio.registry.statistics import OperationStatistics
 from otel_studio.testing.isolation import Isolated, isolated
 
 
@@ -26,9 +26,7 @@ def nothing_failed_before() -> None:
 
 def foreign(s: Isolated) -> Any:
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(
-        RegistrySpanProcessor(s.registry, s.tracer_provider.ended, SystemClock())
-    )
+    provider.add_span_processor(RegistrySpanProcessor(s.tracer_provider.ended, SystemClock()))
     return provider
 
 
@@ -82,51 +80,45 @@ def test_one_operation_that_cannot_be_counted_stops_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A failure of ours in one operation is counted, and the rest of the batch is folded."""
+    with_runs = folding.with_runs
+
+    def failing(before: Any, runs: Any, *rest: Any) -> Any:
+        if runs[0]._name == "broken":
+            raise RuntimeError("ours")
+        return with_runs(before, runs, *rest)
+
     with isolated() as s:
         shop = otel_studio.service("shop")
         shop.record_operation("broken", duration=1)
         s.operations("shop")
-        with s.registry.reading() as services:
-            broken = services["shop"].operations["broken"]
-
-        def fail(errors: Any) -> int:
-            broken.pending = []
-            raise RuntimeError("ours")
-
-        class Broken(type(broken)):  # type: ignore[misc]
-            __slots__ = ()
-            fold_pending = staticmethod(fail)
-
-        broken.__class__ = Broken
+        monkeypatch.setattr(folding, "with_runs", failing)
         for _ in range(3):
             shop.record_operation("broken", duration=1)
             shop.record_operation("pay", duration=1)
             s.operations("shop")
         s.assert_operation("shop", "pay", count=3)
+        s.assert_operation("shop", "broken", count=1)
     assert guard.internal_errors["counting the runs of an operation"] == 3
     guard.forget_said()
 
 
-def test_an_interrupted_fold_leaves_no_operation_blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After Ctrl-C in the middle of a fold every operation goes on being counted."""
+def test_an_interrupted_fold_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C in the middle of a fold nothing of its batch is lost, or counted twice."""
+    with_runs = folding.with_runs
+    interruptions = iter([True])
+
+    def interrupted(before: Any, runs: Any, *rest: Any) -> Any:
+        made = with_runs(before, runs, *rest)
+        if runs[0]._name == "b" and next(interruptions, False):
+            raise KeyboardInterrupt
+        return made
+
     with isolated() as s:
         shop = otel_studio.service("shop")
-        for name in ("a", "b"):
-            shop.record_operation(name, duration=1)
-        s.operations("shop")
-        with s.registry.reading() as services:
-            first = services["shop"].operations["a"]
-
-        class Interrupted(type(first)):  # type: ignore[misc]
-            __slots__ = ()
-
-            def fold_pending(self, errors: Any) -> int:
-                self.__class__ = type(first).__mro__[1]
-                raise KeyboardInterrupt
-
-        first.__class__ = Interrupted
-        for name in ("a", "b"):
-            shop.record_operation(name, duration=1)
+        monkeypatch.setattr(folding, "with_runs", interrupted)
+        for _ in range(2):
+            for name in ("a", "b"):
+                shop.record_operation(name, duration=1)
         with pytest.raises(KeyboardInterrupt):
             s.operations("shop")
         for name in ("a", "b"):
@@ -195,8 +187,7 @@ def test_a_deleted_working_directory_does_not_hide_failures(
 
 
 def _places(s: Isolated) -> list[str]:
-    with s.registry.reading() as services:
-        return [group.place for group in services["shop"].errors.groups.values()]
+    return [place for _, place in s.registry.reading().services["shop"].whole().groups]
 
 
 def test_a_sampled_run_stays_the_sample_of_its_bucket() -> None:
@@ -207,8 +198,8 @@ def test_a_sampled_run_stays_the_sample_of_its_bucket() -> None:
             shop.record_operation("pay", duration=0.2)
             s.clock.advance(2)  # type: ignore[attr-defined]
             s.operations("shop")
-        with s.registry.reading() as services:
-            (series,) = services["shop"].operations["pay"].series.values()
+        shop_now = s.registry.reading().services["shop"].whole()
+        (series,) = shop_now.operations["pay"].series.values()
         assert [span._flags & 1 for span in series.exemplars if span is not None] == [1]
 
 
@@ -236,35 +227,14 @@ def test_a_finalizer_may_use_operations_inside_a_read(
             number = next(made)
             otel_studio.service(f"late {number}").record_operation("close", duration=1)
             otel_studio.service("s0").start_operation(f"drop {number}")
-            with s.registry.reading() as services:
-                services["s0"].operation(f"declared {number}")
+            assert s.registry.reading().services["s0"]
 
-        property_of = OperationStatistics.total
+        for name in ("operation_metrics", "error_text", "run_of"):
+            original = getattr(queries, name)
 
-        def total(statistics: OperationStatistics) -> int:
-            finalize()
-            assert property_of.fget is not None
-            return int(property_of.fget(statistics))
+            def collecting(*args: Any, original: Any = original, **kwargs: Any) -> Any:
+                finalize()
+                return original(*args, **kwargs)
 
-        monkeypatch.setattr(OperationStatistics, "count", property(total))
-        monkeypatch.setattr(Series, "exemplars", _Finalizing(Series.exemplars, finalize))
+            monkeypatch.setattr(queries, name, collecting)
         read()
-
-
-class _Finalizing:
-    """A slot whose reading stands for a collection of garbage."""
-
-    def __init__(self, slot: Any, finalize: Any) -> None:
-        self._slot = slot
-        self._finalize = finalize
-        self._inside = False
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if not self._inside:
-            self._inside = True
-            self._finalize()
-            self._inside = False
-        return self._slot.__get__(instance, owner)
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        self._slot.__set__(instance, value)

@@ -11,8 +11,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_studio import guard
 from otel_studio.clock import ManualClock
-from otel_studio.tracing.buffer import EndedSpans, Timebase
+from otel_studio.tracing.buffer import EndedSpans
+from otel_studio.tracing.pipeline import Handover, Pipeline
 from otel_studio.tracing.provider import StudioTracerProvider
+from otel_studio.tracing.timebase import Timebase
 
 
 class Counter:
@@ -31,7 +33,7 @@ def test_a_full_backlog_is_folded_by_the_thread_that_ends_a_span() -> None:
     """Nothing waits without bound: past the limit the caller folds."""
     provider = StudioTracerProvider(shutdown_on_exit=False, backlog=10)
     counter = Counter()
-    provider.ended.add_consumer(counter)
+    provider.add_span_processor(counter)
     tracer = provider.get_tracer("t")
     for number in range(100):
         tracer.start_span(str(number)).end()
@@ -44,7 +46,7 @@ def test_nothing_is_lost_between_threads() -> None:
     """Spans that 8 threads end while others fold are handed over exactly once."""
     provider = StudioTracerProvider(shutdown_on_exit=False, backlog=50)
     counter = Counter()
-    provider.ended.add_consumer(counter)
+    provider.add_span_processor(counter)
     tracer = provider.get_tracer("t")
 
     def work(thread: int) -> None:
@@ -70,8 +72,8 @@ def test_a_consumer_that_raises_does_not_stop_the_others() -> None:
 
     provider = StudioTracerProvider(shutdown_on_exit=False)
     counter = Counter()
-    provider.ended.add_consumer(Broken())
-    provider.ended.add_consumer(counter)
+    provider.add_span_processor(Broken())
+    provider.add_span_processor(counter)
     provider.get_tracer("t").start_span("s").end()
     provider.ended.fold()
     assert counter.names == ["s"]
@@ -82,9 +84,10 @@ def test_a_span_that_ends_inside_a_read_waits_its_turn() -> None:
     """A finalizer that ends a span while this thread reads neither deadlocks nor is lost."""
     provider = StudioTracerProvider(shutdown_on_exit=False, backlog=1)
     counter = Counter()
-    provider.ended.add_consumer(counter)
+    provider.add_span_processor(counter)
     tracer = provider.get_tracer("t")
-    with provider.ended.folded():
+    with provider.ended.lock:
+        provider.ended.cut()
         for number in range(50):
             tracer.start_span(str(number)).end()
         assert counter.names == []
@@ -102,8 +105,8 @@ def test_a_wall_clock_that_is_set_back_makes_no_negative_duration() -> None:
     clock.set_wall(500_000.0)
     span.end()
     assert span.end_time - span.start_time == 2_000_000_000
-    later = tracer.start_span("later")
     provider.ended.fold()
+    later = tracer.start_span("later")
     later.end()
     assert later.start_time == 500_000 * 10**9
 
@@ -120,16 +123,16 @@ def test_running_spans_are_known_and_dropped_ones_leave() -> None:
     """A span is running until its end; one that is dropped without an end is abandoned."""
     provider = StudioTracerProvider(shutdown_on_exit=False)
     counter = Counter()
-    provider.ended.add_consumer(counter)
+    provider.add_span_processor(counter)
     tracer = provider.get_tracer("t")
     span = tracer.start_span("kept")
     dropped = tracer.start_span("dropped")
-    assert sorted(s._name for s in provider.active_spans()) == ["dropped", "kept"]
+    assert sorted(s._name for s in provider.running()) == ["dropped", "kept"]
     del dropped
     gc.collect()
-    assert [s._name for s in provider.active_spans()] == ["kept"]
+    assert [s._name for s in provider.running()] == ["kept"]
     span.end()
-    assert provider.active_spans() == []
+    assert provider.running() == set()
     provider.ended.fold()
     assert counter.names == ["dropped", "kept"]
 
@@ -138,7 +141,7 @@ def test_a_span_that_two_threads_end_is_counted_once() -> None:
     """The second end is ignored, whoever comes first."""
     provider = StudioTracerProvider(shutdown_on_exit=False)
     counter = Counter()
-    provider.ended.add_consumer(counter)
+    provider.add_span_processor(counter)
     tracer = provider.get_tracer("t")
     for _ in range(200):
         span = tracer.start_span("s")
@@ -168,9 +171,9 @@ def test_a_fold_of_nothing_calls_nobody() -> None:
     """Consumers see no empty batch."""
     ended = EndedSpans(10, Timebase(ManualClock()))
     counter = Counter()
-    ended.add_consumer(counter)
+    ended.line = line = Pipeline()
+    line.handovers = (Handover(counter),)
     ended.fold()
-    ended.remove_consumer(counter)
     assert counter.batches == []
 
 
@@ -179,7 +182,7 @@ def test_a_fold_that_interrupts_a_fold_neither_waits_nor_repeats() -> None:
     provider = StudioTracerProvider(shutdown_on_exit=False)
     counter = Counter()
     ended = provider.ended
-    ended.add_consumer(counter)
+    provider.add_span_processor(counter)  # type: ignore[arg-type]
     provider.get_tracer("t").start_span("s").end()
     lines: list[int] = []
 
@@ -191,8 +194,9 @@ def test_a_fold_that_interrupts_a_fold_neither_waits_nor_repeats() -> None:
         try:
             ended.fold()
             ended.relieve()
-            with ended.folded():
-                pass
+            with ended.lock:
+                ended.cut()
+            ended.settle()
         finally:
             sys.settrace(read_everywhere)
         return read_everywhere

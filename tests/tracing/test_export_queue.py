@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_studio import guard
+from otel_studio.base import locks
 from otel_studio.tracing.export import ExportQueue
 from otel_studio.tracing.provider import StudioTracerProvider
 from otel_studio.tracing.sampling import RecordAll
@@ -47,7 +48,7 @@ def built(sink: Sink, **options: Any) -> tuple[StudioTracerProvider, ExportQueue
     settings = {"limit": 100, "batch_size": 10, "interval": 60.0, **options}
     queue = ExportQueue(sink, **settings)
     provider = StudioTracerProvider(shutdown_on_exit=False)
-    provider.ended.add_consumer(queue)
+    provider.line.queues = (queue,)
     return provider, queue
 
 
@@ -90,7 +91,7 @@ def test_unsampled_spans_are_not_queued() -> None:
     sink = Sink()
     queue = ExportQueue(sink, limit=10, batch_size=10, interval=60)
     provider = StudioTracerProvider(sampler=RecordAll(ALWAYS_OFF), shutdown_on_exit=False)
-    provider.ended.add_consumer(queue)
+    provider.line.queues = (queue,)
     end_spans(provider, 5)
     assert queue.force_flush(1_000)
     assert sink.batches == []
@@ -232,8 +233,9 @@ def test_a_forked_child_has_an_empty_queue_and_a_thread_of_its_own() -> None:
     assert sink.entered.wait(5)
 
     def child() -> list[str]:
-        provider.forget_after_fork()
-        queue.forget_after_fork()
+        locks.renew_in_child()
+        provider.after_fork_in_child()
+        queue.after_fork_in_child()
         sink.gate.set()
         end_spans(provider, 2, "child")
         queue.force_flush(5_000)

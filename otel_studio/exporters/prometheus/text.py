@@ -1,4 +1,4 @@
-"""The registry's metrics in Prometheus' text formats, written straight from the statistics.
+"""The registry's metrics in Prometheus' text formats, written straight from a reading.
 
 OpenTelemetry's reader makes an object of every sample, and its exporter carries no exemplars;
 with a thousand operations the text is nearly all of a scrape. The names, labels and values are
@@ -7,6 +7,9 @@ those that the reader would give; in the OpenMetrics format buckets carry exempl
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Final
 
 from opentelemetry.trace import format_span_id, format_trace_id
@@ -19,28 +22,39 @@ from otel_studio.metrics.points import (
     DURATION,
     SCOPE_NAME,
 )
-from otel_studio.registry.registry import Registry
-from otel_studio.registry.series import Series
+from otel_studio.registry.operation import Operation
+from otel_studio.registry.reading import RegistryReading
+from otel_studio.registry.series import Series, SeriesKey
+from otel_studio.tracing.ended_run import EndedRun, duration_of
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+_NO_LABEL_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_]")
 #: Label texts remembered; past it they are made anew at each scrape.
 _MAX_REMEMBERED: Final = 100_000
+_PLAIN: Final[SeriesKey] = (None, ())
 
 
 class RegistryText:
     """Writes the text; remembers the labels of each operation.
 
     Args:
-        registry: the source of every number.
+        read: takes a reading of the registry.
         bounds: histogram bounds in seconds.
         version: of the instrumentation scope.
     """
 
-    def __init__(self, registry: Registry, bounds: tuple[float, ...], version: str) -> None:
-        self._registry = registry
-        self._ends = [f',le="{float(bound)}"}} ' for bound in bounds] + [',le="+Inf"} ']
+    def __init__(
+        self, read: Callable[[], RegistryReading], bounds: tuple[float, ...], version: str
+    ) -> None:
+        self._read = read
         self._scope = f'otel_scope_name="{SCOPE_NAME}",otel_scope_version="{_escaped(version)}"'
-        self._labels: dict[tuple[str, str, str | None], str] = {}
+        self._labels: dict[tuple[str, str, SeriesKey], str] = {}
+        name = _spelled(DURATION) + "_seconds"
+        ends = [f',le="{float(bound)}"' for bound in bounds] + [',le="+Inf"']
+        rest = f"{name}_count{{%s}} %d\n{name}_sum{{%s}} %r\n"
+        # A series is one formatting in C: labels and number of each line in turn.
+        self._plain = "".join(f"{name}_bucket{{%s{end}}} %d\n" for end in ends) + rest
+        self._with_exemplars = "".join(f"{name}_bucket{{%s{end}}} %d%s\n" for end in ends) + rest
 
     def text(self, openmetrics: bool = False) -> str:
         """Return every metric of the registry now; empty before the first operation.
@@ -48,35 +62,27 @@ class RegistryText:
         Args:
             openmetrics: the OpenMetrics format, with exemplars; without its closing line.
         """
-        active = self._registry.active_counts()
+        reading = self._read()
+        active = reading.active()
         histogram: list[str] = []
         counters: dict[str, list[str]] = {ABANDONED: [], CANCELLED: []}
         known = set(active)
-        with self._registry.reading() as services:
-            for service in list(services.values()):
-                for operation in list(service.operations.values()):
-                    name = (service.name, operation.name)
-                    known.add(name)
-                    for error_type, series in list(operation.series.items()):
-                        labels = self._labels_of(*name, error_type)
-                        self._add_histogram(histogram, labels, series, openmetrics)
-                    for metric, count in (
-                        (ABANDONED, operation.abandoned),
-                        (CANCELLED, operation.cancelled),
-                    ):
-                        if count:
-                            labels = self._labels_of(*name, None)
-                            counters[metric].append(
-                                f"{_spelled(metric)}_total{{{labels}}} {count}\n"
-                            )
+        for service, part in reading.wholes():
+            for operation, one in part.operations.items():
+                known.add((service, operation))
+                histogram += self._histograms(service, operation, one, openmetrics)
+                for metric, count in ((ABANDONED, one.abandoned), (CANCELLED, one.cancelled)):
+                    if count:
+                        labels = self._labels_of(service, operation)
+                        counters[metric].append(f"{_spelled(metric)}_total{{{labels}}} {count}\n")
         parts = []
         if histogram:
             parts += _head(DURATION, "_seconds", "histogram", openmetrics) + histogram
         if known:
+            name = _spelled(ACTIVE)
             parts += _head(ACTIVE, "", "gauge", openmetrics)
             parts += [
-                f"{_spelled(ACTIVE)}{{{self._labels_of(*name, None)}}} {active.get(name, 0)}\n"
-                for name in sorted(known)
+                f"{name}{{{self._labels_of(*key)}}} {active.get(key, 0)}\n" for key in sorted(known)
             ]
         for metric, lines in counters.items():
             if lines:
@@ -84,44 +90,73 @@ class RegistryText:
                 parts += lines
         return "".join(parts)
 
-    def _labels_of(self, service: str, operation: str, error_type: str | None) -> str:
-        key = (service, operation, error_type)
+    def _labels_of(
+        self,
+        service: str,
+        operation: str,
+        series: SeriesKey = _PLAIN,
+        label_names: tuple[str, ...] = (),
+    ) -> str:
+        key = (service, operation, series)
         found = self._labels.get(key)
         if found is None:
             found = (
                 f'{self._scope},studio_operation="{_escaped(operation)}"'
                 f',studio_service="{_escaped(service)}"'
             )
+            error_type, values = series
             if error_type is not None:
                 found += f',error_type="{_escaped(error_type)}"'
+            for name, value in zip(_label_names(label_names), values, strict=False):
+                found += f',{name}="{_escaped(value)}"'
             if len(self._labels) < _MAX_REMEMBERED:
                 self._labels[key] = found
         return found
 
-    def _add_histogram(
-        self, lines: list[str], labels: str, series: Series, openmetrics: bool
-    ) -> None:
-        start = f"otel_studio_operation_duration_seconds_bucket{{{labels}"
-        cumulated = 0
-        for end, count, span in zip(self._ends, series.buckets, series.exemplars, strict=True):
-            cumulated += count
-            if openmetrics and span is not None and span._flags & 1:
-                lines.append(f"{start}{end}{cumulated}{_exemplar(span)}\n")
+    def _histograms(
+        self, service: str, operation: str, one: Operation, openmetrics: bool
+    ) -> Iterable[str]:
+        for key, series in one.series.items():
+            labels = self._labels_of(service, operation, key, one.label_names)
+            if openmetrics and any(run is not None and run._flags & 1 for run in series.exemplars):
+                yield self._with_exemplars % _line_values(labels, series, with_exemplars=True)
             else:
-                lines.append(f"{start}{end}{cumulated}\n")
-        lines.append(f"otel_studio_operation_duration_seconds_count{{{labels}}} {cumulated}\n")
-        lines.append(
-            f"otel_studio_operation_duration_seconds_sum{{{labels}}} {series.total / 1e9!r}\n"
-        )
+                yield self._plain % _line_values(labels, series, with_exemplars=False)
 
 
-def _exemplar(span: object) -> str:
-    duration = (span._end - span._start) / 1e9  # type: ignore[attr-defined]
+def _line_values(labels: str, series: Series, *, with_exemplars: bool) -> tuple[object, ...]:
+    """Return what the template of a series takes: for each line its labels and its number."""
+    width = 3 if with_exemplars else 2
+    values: list[object] = [labels] * (width * len(series.buckets))
+    values[1::width] = accumulate(series.buckets)
+    if with_exemplars:
+        values[2::width] = map(_exemplar, series.exemplars)
+    return (*values, labels, series.count, labels, series.total / 1e9)
+
+
+def _exemplar(run: EndedRun | None) -> str:
+    if run is None or not run._flags & 1:
+        return ""
     return (
-        f' # {{trace_id="{format_trace_id(span._trace_id)}"'  # type: ignore[attr-defined]
-        f',span_id="{format_span_id(span._span_id)}"}}'  # type: ignore[attr-defined]
-        f" {duration!r} {span.end_time / 1e9:.3f}"  # type: ignore[attr-defined]
+        f' # {{trace_id="{format_trace_id(run._trace_id)}"'
+        f',span_id="{format_span_id(run._span_id)}"}}'
+        f" {duration_of(run) / 1e9!r} {(run.end_time or 0) / 1e9:.3f}"
     )
+
+
+def _label_names(names: Iterable[str]) -> list[str]:
+    """Return the names of declared labels as Prometheus takes them, none of them twice."""
+    taken = {"studio_operation", "studio_service", "error_type", "le"}
+    made = []
+    for name in names:
+        spelled = _NO_LABEL_CHARACTER.sub("_", name)
+        if spelled[0].isdigit():
+            spelled = "_" + spelled
+        while spelled in taken:
+            spelled += "_"
+        taken.add(spelled)
+        made.append(spelled)
+    return made
 
 
 def _spelled(name: str) -> str:

@@ -1,0 +1,74 @@
+"""Type, place, message and stack of a failed run, whoever recorded them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from otel_studio.failure import safe_text
+from otel_studio.tracing.ended_run import EndedRun, RunFailure
+
+#: What OpenTelemetry's conventions call an error whose type is not known.
+UNKNOWN_TYPE = "_OTHER"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToldFailure:
+    """A failure that somebody else recorded, as its texts tell it."""
+
+    type_name: str
+    place: str
+    message: str | None
+    text: str | None
+
+    def stack(self) -> str | None:
+        """Return the traceback that was recorded."""
+        return self.text
+
+
+def describe_failure(run: EndedRun) -> RunFailure:
+    """Return what is known of a failed run's error.
+
+    From the exception we saw ourselves; else from its `exception` event, as any
+    instrumentation records it; else from `error.type` and the status.
+    """
+    failure = run._failure
+    if failure is not None:
+        return failure
+    description = run._status_description
+    for event in reversed(run._events or ()):
+        if event.name == "exception" and event.attributes:
+            attributes = event.attributes
+            stack = attributes.get("exception.stacktrace")
+            return ToldFailure(
+                str(attributes.get("exception.type") or UNKNOWN_TYPE),
+                _place_in_text(str(stack)) if stack else f"operation {run._name}",
+                str(attributes.get("exception.message") or "") or description,
+                str(stack) if stack else None,
+            )
+    found: Any = run._attributes or {}
+    error_type = str(found.get("error.type") or UNKNOWN_TYPE)
+    return ToldFailure(error_type, f"operation {run._name}", description, None)
+
+
+def error_text(run: EndedRun | None) -> str | None:
+    """Return what a failed run's error said, with its type where that is known."""
+    if run is None:
+        return None
+    failure = describe_failure(run)
+    if failure.type_name == UNKNOWN_TYPE:
+        return failure.message or "failed"
+    if not failure.message:
+        return failure.type_name
+    return f"{failure.type_name}: {safe_text(failure.message)}"
+
+
+def _place_in_text(stack: str) -> str:
+    """Return file and function of the last frame in a traceback's text."""
+    for line in reversed(stack.splitlines()):
+        text = line.strip()
+        if text.startswith('File "') and '", line ' in text:
+            filename, _, rest = text[6:].partition('", line ')
+            _, _, function = rest.partition(", in ")
+            return f"{filename} in {function or '<module>'}"
+    return "unknown"

@@ -1,0 +1,324 @@
+"""The fold: from what is known of the operations and a batch of ended runs to what is known then.
+
+A pure step. Nothing that was known before is changed, so whatever interrupts it, a signal
+handler's exception too, leaves it to be done again; nothing of the program's runs in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from opentelemetry.trace import StatusCode
+
+from otel_studio.base import outcome
+from otel_studio.guard import note_internal_error, note_once
+from otel_studio.registry.errors import OTHER, GroupDrafts, GroupKey, group_of
+from otel_studio.registry.limits import Limits
+from otel_studio.registry.operation import Bounds, Operation
+from otel_studio.registry.reading import RATE_SECONDS, ServicePart
+from otel_studio.registry.series import Series, SeriesKey, empty, with_durations
+from otel_studio.registry.sketch import Sketch
+from otel_studio.tracing.ended_run import EndedRun, duration_of, outcome_of
+
+#: Runs by service and operation.
+Groups = Mapping[tuple[str, str], list[EndedRun]]
+#: The names of the labels that an operation declares.
+Labels = Callable[[str, str], tuple[str, ...]]
+
+_UNSET = StatusCode.UNSET
+#: Error types that get a series of their own in one operation; more share `__other__`.
+_MAX_ERROR_TYPES: Final = 20
+#: Sets of label values that get series of their own in one operation; more share `__other__`.
+MAX_LABEL_SETS: Final = 50
+#: A bucket's exemplar is looked for again only after this long, in nanoseconds.
+_SAMPLE_AGE_NS: Final = 1_000_000_000
+_PLAIN: Final[SeriesKey] = (None, ())
+
+
+def fold(
+    services: Mapping[str, tuple[str, ServicePart]],
+    groups: Groups,
+    limits: Limits,
+    labels: Labels,
+    now_ns: int,
+    new_part: Callable[[int], tuple[str, ServicePart]],
+) -> dict[str, tuple[str, ServicePart]]:
+    """Return what is known of every service with a batch of runs in it.
+
+    Args:
+        services: what is known: epoch and part of each.
+        groups: the batch, by service and operation.
+        limits: every bound.
+        labels: returns the names of the labels that an operation declares.
+        now_ns: the monotonic clock.
+        new_part: makes the part of a service that is not known yet, from when it began.
+    """
+    by_service: dict[str, list[tuple[str, list[EndedRun]]]] = {}
+    for (service, operation), runs in groups.items():
+        by_service.setdefault(service, []).append((operation, runs))
+    folded = dict(services)
+    for name, batches in by_service.items():
+        home = place_service(folded, name, limits)
+        epoch, part = folded.get(home) or new_part(_first_start(batches, now_ns))
+        try:
+            folded[home] = epoch, _fold_service(home, part, batches, limits, labels, now_ns)
+        except Exception as error:  # the other services are counted all the same
+            note_internal_error("counting the runs of a service", error)
+            folded.setdefault(home, (epoch, part))
+    return folded
+
+
+def _first_start(batches: Iterable[tuple[str, list[EndedRun]]], now_ns: int) -> int:
+    starts = (run._start for _, runs in batches for run in runs)
+    return min((start for start in starts if start), default=now_ns)
+
+
+def place_service(services: Mapping[str, object], name: str, limits: Limits) -> str:
+    """Return where a service's runs are counted: under its name, or past the bound `__other__`."""
+    if name in services or len(services) < limits.services or name == OTHER:
+        return name
+    note_once(
+        "cardinality",
+        "services",
+        "more than %d services (instrumentation scopes): further ones are counted together as %r.",
+        limits.services,
+        OTHER,
+    )
+    return OTHER
+
+
+def place_operation(
+    service: str, operations: Mapping[str, object], name: str, limits: Limits
+) -> str:
+    """Return where an operation's runs are counted: under its name, or under `__other__`."""
+    limit = limits.operations_per_service
+    if name in operations or len(operations) < limit or name == OTHER:
+        return name
+    note_once(
+        "cardinality",
+        service,
+        "service %r has more than %d operations: further ones are counted together as %r. "
+        "Give spans names without ids, or raise max_operations_per_service.",
+        service,
+        limit,
+        OTHER,
+    )
+    return OTHER
+
+
+def _fold_service(
+    service: str,
+    part: ServicePart,
+    batches: Iterable[tuple[str, list[EndedRun]]],
+    limits: Limits,
+    labels: Labels,
+    now_ns: int,
+) -> ServicePart:
+    operations = dict(part.operations)
+    errors = GroupDrafts(part.groups, limits.error_groups, limits.trace_ids)
+    ended = overflowed = 0
+    for name, runs in batches:
+        home = place_operation(service, operations, name, limits)
+        before = operations.get(home)
+        if before is None:
+            before = operations[home] = Operation(limits.bounds, Sketch())
+        try:
+            failed = [(run, group_of(run)) for run in runs if _is_failed(run)]
+            after = with_runs(before, runs, failed, labels(service, name))
+            errors.add(failed, home)
+        except Exception as error:  # the other operations are counted all the same
+            note_internal_error("counting the runs of an operation", error)
+            continue
+        operations[home] = after
+        counted = after.count - before.count
+        ended += counted
+        if home != name:
+            overflowed += counted
+    return dataclasses.replace(
+        part,
+        operations=operations,
+        groups=errors.groups(),
+        groups_overflowed=part.groups_overflowed + errors.overflowed,
+        overflowed=part.overflowed + overflowed,
+        ended=_with_ended(part.ended, now_ns // 1_000_000_000, ended),
+    )
+
+
+def _with_ended(ended: Mapping[int, int], second: int, count: int) -> Mapping[int, int]:
+    if not count:
+        return ended
+    oldest = second - RATE_SECONDS
+    kept = {past: number for past, number in ended.items() if past > oldest}
+    kept[second] = kept.get(second, 0) + count
+    return kept
+
+
+def _is_failed(run: EndedRun) -> bool:
+    return not run._simple and outcome_of(run) == outcome.ERROR
+
+
+def with_runs(
+    before: Operation,
+    runs: list[EndedRun],
+    failed: Sequence[tuple[EndedRun, GroupKey]] = (),
+    label_names: tuple[str, ...] = (),
+) -> Operation:
+    """Return an operation with a batch of its runs in it.
+
+    Args:
+        before: what is known of it.
+        runs: in the order of their ends, at least one.
+        failed: those of them that failed, with the groups of their errors.
+        label_names: the labels that it declares.
+    """
+    plain = [s for s in runs if s._simple or (not s._outcome and s._status_code is _UNSET)]
+    abandoned = cancelled = 0
+    if len(plain) != len(runs):
+        outcomes = [outcome_of(run) for run in runs]
+        abandoned = outcomes.count(outcome.ABANDONED)
+        cancelled = outcomes.count(outcome.CANCELLED)
+        fine = (outcome.OK, outcome.CANCELLED)
+        plain = [run for run, how in zip(runs, outcomes, strict=True) if how in fine]
+        if abandoned:
+            runs = [r for r, how in zip(runs, outcomes, strict=True) if how != outcome.ABANDONED]
+            if not runs:
+                return dataclasses.replace(before, abandoned=before.abandoned + abandoned)
+    names = before.label_names or label_names
+    batches, overflow = _batches(before, plain, failed, names)
+    return _with_batches(
+        before,
+        runs,
+        batches,
+        errors=len(failed),
+        cancelled=cancelled,
+        abandoned=abandoned,
+        label_names=names,
+        label_overflow=overflow,
+        last_failed=failed[-1][0] if failed else before.last_failed,
+    )
+
+
+def _batches(
+    before: Operation,
+    plain: list[EndedRun],
+    failed: Sequence[tuple[EndedRun, GroupKey]],
+    names: tuple[str, ...],
+) -> tuple[dict[SeriesKey, list[EndedRun]], int]:
+    """Return the runs by the series that they are counted in, and how many had no room."""
+    if not failed and not names:
+        return {_PLAIN: plain}, 0
+    types = {error_type for error_type, _ in before.series if error_type is not None}
+    sets = {values for _, values in before.series}
+    batches: dict[SeriesKey, list[EndedRun]] = {}
+    overflow = 0
+    told = [(None, run) for run in plain] + [(key[0], run) for run, key in failed]
+    for kind, run in told:
+        error_type: str | None = kind
+        if error_type is not None and error_type not in types:
+            if len(types) >= _MAX_ERROR_TYPES:
+                error_type = OTHER
+            types.add(error_type)
+        values: tuple[str, ...] = ()
+        if names:
+            attributes = run._attributes or {}
+            values = tuple(_label(attributes.get(name)) for name in names)
+            if values not in sets:
+                if len(sets) >= MAX_LABEL_SETS:
+                    values = (OTHER,) * len(names)
+                sets.add(values)
+            overflow += values[0] == OTHER
+        batches.setdefault((error_type, values), []).append(run)
+    return batches, overflow
+
+
+def _label(value: object) -> str:
+    return "" if value is None else value if type(value) is str else str(value)
+
+
+def _with_batches(
+    before: Operation,
+    runs: Sequence[EndedRun],
+    batches: Mapping[SeriesKey, list[EndedRun]],
+    *,
+    errors: int,
+    cancelled: int,
+    abandoned: int,
+    label_names: tuple[str, ...],
+    label_overflow: int,
+    last_failed: EndedRun | None,
+) -> Operation:
+    bounds = before.bounds
+    sketch = before.sketch.copy()
+    series = dict(before.series)
+    total, longest = before.total, before.maximum
+    minimum = before.minimum
+    sampled = before.next_sampling
+    for key, batch in batches.items():
+        if not batch:
+            continue
+        durations = [run._end - run._start for run in batch]
+        if len(batch) == 1:
+            sketch.add(durations[0])
+        else:
+            durations.sort()
+            sketch.add_sorted(durations)
+        known = series.get(key) or empty(len(bounds.buckets_ns) + 1)
+        made, lacks_exemplar = with_durations(known, durations, bounds.buckets_ns)
+        total += made.total - known.total
+        minimum = durations[0] if minimum is None else min(minimum, durations[0])
+        longest = durations[-1] if longest is None else max(longest, durations[-1])
+        last = batch[-1]._end
+        if lacks_exemplar or last >= before.next_sampling:
+            sampled = max(sampled, last + _SAMPLE_AGE_NS)
+            made = _with_exemplars(made, batch, bounds)
+        series[key] = made
+    return Operation(
+        bounds,
+        sketch,
+        before.count + len(runs),
+        total,
+        minimum,
+        longest,
+        before.exact_extremes,
+        before.errors + errors,
+        before.cancelled + cancelled,
+        before.abandoned + abandoned,
+        series,
+        label_names,
+        before.label_overflow + label_overflow,
+        (*before.recent, *runs[-bounds.recent_runs :])[-bounds.recent_runs :],
+        _with_slowest(before.slowest, runs, bounds.slow_samples),
+        last_failed,
+        sampled,
+    )
+
+
+def _with_slowest(
+    slowest: tuple[EndedRun, ...], runs: Sequence[EndedRun], room: int
+) -> tuple[EndedRun, ...]:
+    if not room:
+        return ()
+    limit = duration_of(slowest[-1]) if len(slowest) >= room else -1
+    slower = [run for run in runs if run._end - run._start > limit]
+    if not slower:
+        return slowest
+    return tuple(sorted((*slowest, *slower), key=duration_of, reverse=True)[:room])
+
+
+def _with_exemplars(series: Series, runs: Sequence[EndedRun], bounds: Bounds) -> Series:
+    """Keep the latest run of each latency bucket; one that was sampled goes before."""
+    found: dict[int, EndedRun] = {}
+    for run in reversed(runs):
+        index = bisect_left(bounds.buckets_ns, run._end - run._start)
+        known = found.get(index)
+        if known is None or (run._flags & 1 and not known._flags & 1):
+            found[index] = run
+    exemplars = list(series.exemplars)
+    for index, run in found.items():
+        before = exemplars[index]
+        if run._flags & 1 or before is None or not before._flags & 1:
+            exemplars[index] = run
+    return dataclasses.replace(series, exemplars=tuple(exemplars))

@@ -1,0 +1,26 @@
+"""Every bound of the registry, and how much of what it may hold."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from otel_studio.registry.operation import Bounds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound of the registry.
+
+    Attributes:
+        operations_per_service: names that get statistics of their own; more share `__other__`.
+        services: likewise for services.
+        error_groups: groups kept per service.
+        trace_ids: trace ids kept per error group.
+        bounds: what each operation may hold.
+    """
+
+    operations_per_service: int
+    services: int
+    error_groups: int
+    trace_ids: int
+    bounds: Bounds
