@@ -152,6 +152,7 @@ def _points(metric: export.Metric, process: str) -> Iterator[tuple[Kind, Attribu
 def _maker(metric: export.Metric, process: str) -> tuple[Kind, Callable[[Any], AnyPoints]]:
     """Return the kind of a metric, and what makes its points."""
     data, of_machine = metric.data, metric.name.startswith(_OF_THE_MACHINE)
+    spelled: dict[tuple[float, ...], str] = {}
 
     def epoch(point: Any) -> str:
         return f"{process}-{point.start_time_unix_nano or 0}"
@@ -161,8 +162,10 @@ def _maker(metric: export.Metric, process: str) -> tuple[Kind, Callable[[Any], A
 
     def histogram(point: Any) -> Histogram:
         bounds = tuple(map(float, point.explicit_bounds))
+        if bounds not in spelled:
+            spelled[bounds] = ",".join(map(repr, bounds))
         # What has other bounds is a part of its own.
-        name = f"{epoch(point)}-{','.join(map(repr, bounds))}"
+        name = f"{epoch(point)}-{spelled[bounds]}"
         return Histogram({name: _histogram_part(point, bounds)})
 
     if isinstance(data, export.Sum) and data.is_monotonic:
