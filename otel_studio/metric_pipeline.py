@@ -10,6 +10,8 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_studio import otel_sdk_private, parts
 from otel_studio.config import Settings
+from otel_studio.metrics.instruments import InstrumentsSource
+from otel_studio.metrics.instruments_reading import InstrumentsReading
 from otel_studio.metrics.producer import MetricProducer
 from otel_studio.metrics.provider import StudioMeterProvider
 from otel_studio.registry.registry import Registry
@@ -73,6 +75,7 @@ class MetricPipeline:
             readers += its_own
         self._show_operations_in(readers)
         self.meter = self.provider.get_meter("otel_studio", __version__)
+        self._instruments = InstrumentsSource(self.provider, clock.time_ns)
 
     def _show_operations_in(self, readers: Sequence[Any]) -> None:
         for reader in readers:
@@ -107,6 +110,10 @@ class MetricPipeline:
             self.provider.add_metric_reader(self.prometheus.reader)
         return self.prometheus.text()
 
+    def instruments_reading(self) -> InstrumentsReading | None:
+        """Return the points of every instrument of the provider, `None` where that fails."""
+        return self._instruments.reading()
+
     def endings(self, left: Callable[[], float]) -> dict[str, Callable[[], object]]:
         """Return what sends the rest and stops, by name.
 
@@ -122,6 +129,7 @@ class MetricPipeline:
 
     def detach(self) -> None:
         """Leave somebody else's provider as it was found."""
+        self._instruments.detach()
         if self.owns_provider:
             return
         self._producer.detach()
@@ -147,6 +155,7 @@ class MetricPipeline:
         if self.prometheus is not None:
             self.prometheus.after_fork_in_child()
         self._producer.after_fork_in_child()
+        self._instruments.after_fork_in_child()
 
     def _exporter(self, name: str) -> Any:
         return parts.metric_exporter(self._settings, name)
