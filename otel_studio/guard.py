@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,13 +18,25 @@ T = TypeVar("T")
 #: Internal failures since the process began, by the place that reported them.
 internal_errors: Counter[str] = Counter()
 
-#: Distinct messages remembered for `warn_once`; past it, new ones are only counted.
+#: Distinct places and messages remembered; past it, places count together and nothing new is said.
 _MAX_REMEMBERED = 1_000
-_said: set[tuple[str, str]] = set()
+_OTHER_PLACE = "another place"
+#: Notes that may wait to be written; past it further ones are only counted.
+_MAX_NOTES = 1_000
+
+#: How often each place failed: a number is taken in one step, so no thread loses another's.
+_numbers: dict[str, itertools.count[int]] = {}
+#: What was said, and the mark of whoever said it first.
+_said: dict[tuple[str, str], object] = {}
+#: Messages that wait for `write_notes`, each with its arguments and the exception it is about.
+_notes: deque[tuple[str, tuple[Any, ...], BaseException | None]] = deque()
 
 
 def report_internal_error(place: str, error: BaseException) -> None:
     """Count an internal failure, and log it with its traceback the first time.
+
+    It runs the program's log handlers: inside a fold, in a finalizer and under a lock use
+    `note_internal_error`.
 
     An exception of the program's own signal handler, such as a time limit's, is no failure of
     ours: it is raised again.
@@ -32,20 +45,64 @@ def report_internal_error(place: str, error: BaseException) -> None:
         place: which part failed, in words a user can act on ("span processor X").
         error: what was raised.
     """
+    if _count_failure(place, error) == 1:
+        _log(*_failure(place, error))
+
+
+def note_internal_error(place: str, error: BaseException) -> None:
+    """Count an internal failure now, and leave its log record to `write_notes`.
+
+    Takes no lock and runs no code of the program's, so it may be called from anywhere. An
+    exception of a signal handler is raised again, as by `report_internal_error`.
+
+    Args:
+        place: as for `report_internal_error`.
+        error: what was raised; it is held until it is written.
+    """
+    if _count_failure(place, error) == 1:
+        _note(_failure(place, error))
+
+
+def _count_failure(place: str, error: BaseException) -> int:
+    """Return how often a place has failed, this time included."""
     if raised_by_signal_handler(error):
         raise error
-    internal_errors[place] += 1
-    if internal_errors[place] == 1:
+    if place not in _numbers and len(_numbers) >= _MAX_REMEMBERED:
+        place = _OTHER_PLACE
+    number = next(_numbers.setdefault(place, itertools.count(1)))
+    internal_errors[place] = max(internal_errors[place], number)
+    return number
+
+
+def _failure(place: str, error: BaseException) -> tuple[str, tuple[Any, ...], BaseException | None]:
+    message = "%s failed and is ignored from here on in the log (failures are counted): %s: %s"
+    return message, (place, type(error).__name__, error), error
+
+
+def _note(note: tuple[str, tuple[Any, ...], BaseException | None]) -> None:
+    if len(_notes) < _MAX_NOTES:
+        _notes.append(note)
+
+
+def write_notes() -> None:
+    """Write the log records that wait; from ordinary code, and under no lock of ours.
+
+    What handlers note meanwhile waits for the next call.
+    """
+    for _ in range(len(_notes)):
         try:
-            logger.warning(
-                "%s failed and is ignored from here on in the log (failures are counted): %s: %s",
-                place,
-                type(error).__name__,
-                error,
-                exc_info=error,
-            )
-        except Exception:  # the error's own __str__, or a handler, may raise
-            pass
+            note = _notes.popleft()
+        except IndexError:  # another thread wrote it
+            return
+        _log(*note)
+
+
+def _log(message: str, args: tuple[Any, ...], error: BaseException | None) -> None:
+    try:
+        logger.warning(message, *args, exc_info=error)
+    except Exception as raised:  # an argument's __str__, or a handler, may raise
+        if raised_by_signal_handler(raised):
+            raise
 
 
 def raised_by_signal_handler(error: BaseException) -> bool:
@@ -77,19 +134,39 @@ def _code_of(handler: Any) -> Any:
 def warn_once(topic: str, key: str, message: str, *args: Any) -> None:
     """Log a warning once per (topic, key) in the life of the process.
 
+    It runs the program's log handlers: inside a fold, in a finalizer and under a lock use
+    `note_once`.
+
     Args:
         topic: what the warning is about ("cardinality").
         key: what tells one occurrence from another (a service's name).
         message: a `logging` format string.
         *args: what the format string names.
     """
+    if _is_first(topic, key):
+        _log(message, args, None)
+
+
+def note_once(topic: str, key: str, message: str, *args: Any) -> None:
+    """Leave a warning to `write_notes`, once per (topic, key) in the life of the process.
+
+    Takes no lock and runs no code of the program's, so it may be called from anywhere.
+
+    Args:
+        topic: as for `warn_once`.
+        key: likewise.
+        message: likewise.
+        *args: likewise; they are held until the warning is written.
+    """
+    if _is_first(topic, key):
+        _note((message, args, None))
+
+
+def _is_first(topic: str, key: str) -> bool:
     if (topic, key) in _said or len(_said) >= _MAX_REMEMBERED:
-        return
-    _said.add((topic, key))
-    try:
-        logger.warning(message, *args)
-    except Exception:  # a handler of the host may raise; that is not ours to pass on
-        pass
+        return False
+    mine = object()
+    return _said.setdefault((topic, key), mine) is mine
 
 
 def guarded(place: str, default: T) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -117,4 +194,6 @@ def guarded(place: str, default: T) -> Callable[[Callable[P, T]], Callable[P, T]
 def forget_said() -> None:
     """Forget what was warned of and counted, so that each test starts fresh."""
     _said.clear()
+    _notes.clear()
+    _numbers.clear()
     internal_errors.clear()
