@@ -29,7 +29,7 @@ Probe = Callable[[], "int | float | None"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServiceReading:
-    """What one service held at the last sample, in bytes."""
+    """What one service held when it was last sampled, in bytes."""
 
     service: str
     #: `None` when none of its probes told.
@@ -37,16 +37,19 @@ class ServiceReading:
     peak: int | None
     #: How `held` was found, in words.
     measured_by: str
+    #: When that was.
+    unix_ns: int = 0
 
-    def after(self, earlier: ServiceReading) -> ServiceReading:
-        """Return this with the larger peak of both: of one process, at two moments."""
-        peaks = [peak for peak in (self.peak, earlier.peak) if peak is not None]
-        return dataclasses.replace(self, peak=max(peaks, default=None))
+    def or_later(self, other: ServiceReading) -> ServiceReading:
+        """Return the later of two samples of one process, with the larger peak of both."""
+        peaks = [peak for peak in (self.peak, other.peak) if peak is not None]
+        later = other if other.unix_ns >= self.unix_ns else self
+        return dataclasses.replace(later, peak=max(peaks, default=None))
 
     def with_another(self, other: ServiceReading) -> ServiceReading:
         """Return what the service holds here and in another process, and the larger peak."""
         held = [size for size in (self.held, other.held) if size is not None]
-        return dataclasses.replace(self.after(other), held=sum(held) if held else None)
+        return dataclasses.replace(self.or_later(other), held=sum(held) if held else None)
 
 
 class TrackedMemory:
@@ -189,11 +192,12 @@ class MemoryTracker:
         live = [tracked for tracked in probes if not tracked.closed]
         known = [tracked.held for tracked in live if tracked.held is not None]
         held = sum(known) if known or not live else None
+        now_ns = self._clock.time_ns()
         with self._lock:
             if held is not None:
                 self._peaks[service] = max(held, self._peaks.get(service, 0))
             self._readings[service] = ServiceReading(
-                service, held, self._peaks.get(service), _described(live)
+                service, held, self._peaks.get(service), _described(live), now_ns
             )
             left = [tracked for tracked in self._probes.get(service, ()) if not tracked.closed]
             self._probes[service] = left

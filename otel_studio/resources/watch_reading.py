@@ -117,12 +117,11 @@ class WatchPart:
         operations = dict(self.operations)
         for key, sums in other.operations.items():
             operations[key] = operations[key] + sums if key in operations else sums
-        earlier, later = (self, other) if other.unix_ns >= self.unix_ns else (other, self)
-        services = dict(earlier.services)
-        for name, row in later.services.items():
-            services[name] = row.after(services[name]) if name in services else row
+        services = dict(self.services)
+        for name, row in other.services.items():
+            services[name] = services[name].or_later(row) if name in services else row
         return dataclasses.replace(
-            later,
+            other if other.unix_ns >= self.unix_ns else self,
             pauses=added_generations(self.pauses, other.pauses),
             operations=_without_empty(operations),
             services=services,

@@ -65,7 +65,9 @@ def watch_of(seed: int) -> WatchPart:
         operations={
             (name, "op"): AllocationSums(*(1 + size(random) for _ in range(6))) for name in names
         },
-        services={name: ServiceReading(name, size(random), size(random), "test") for name in names},
+        services={
+            name: ServiceReading(name, size(random), size(random), "test", seed) for name in names
+        },
         loops=(LoopReading("main", seed % 3 / 3, None, 1),),
     )
 
@@ -173,13 +175,13 @@ def test_services_add_over_processes_and_stand_within_one() -> None:
     """A service's memory is that of all its processes; of one process, as it was last sampled."""
 
     def holding(moment: int, held: int, peak: int, epoch: str) -> ResourceReading:
-        row = ServiceReading("a", held, peak, "test")
+        row = ServiceReading("a", held, peak, "test", moment)
         return ResourceReading(watches={epoch: WatchPart(moment, services={"a": row})})
 
     first, second = holding(1, 50, 80, "a"), holding(2, 30, 60, "a")
-    assert (first + second).services["a"] == ServiceReading("a", 30, 80, "test")
+    assert (first + second).services["a"] == ServiceReading("a", 30, 80, "test", 2)
     worker = holding(1, 7, 9, "b")
-    assert (first + second + worker).services["a"] == ServiceReading("a", 37, 80, "test")
+    assert (first + second + worker).services["a"] == ServiceReading("a", 37, 80, "test", 2)
     assert (second - first).services["a"].held == 30
 
 
