@@ -7,25 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, Self, TypeVar
 
 from otel_studio.resources.allocators import AllocatorReading
-
-
-def added(one: int | None, other: int | None) -> int | None:
-    """Return a sum, in which what has no source adds nothing."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one + other
-
-
-def subtracted(now: int | None, then: int | None) -> int | None:
-    """Return a difference; without a source now there is none."""
-    return now if now is None or then is None else now - then
-
-
-def larger(one: int | None, other: int | None) -> int | None:
-    """Return the larger of two, or the one there is."""
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one, other)
+from otel_studio.resources.optional_sums import added, larger, subtracted
 
 
 class Generation(Protocol):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from otel_studio.base.reading import add_parts, subtract_parts
 from otel_studio.resources.allocators import AllocatorReading
 from otel_studio.resources.event_loop import LoopReading
 from otel_studio.resources.machine_reading import MachineReading
+from otel_studio.resources.optional_sums import total
 from otel_studio.resources.process_reading import (
     CollectionCounts,
     ProcessPart,
-    added,
     added_generations,
 )
 from otel_studio.resources.service_memory import ServiceReading
@@ -145,11 +145,3 @@ class ResourceReading:
             self.watches.items(), key=lambda item: (item[1].unix_ns, item[0]), default=None
         )
         return WatchPart(0) if newest is None else newest[1]
-
-
-def total(values: Iterable[int | None]) -> int | None:
-    """Return a sum, `None` where nothing has a source."""
-    found: int | None = None
-    for value in values:
-        found = added(found, value)
-    return found

@@ -8,11 +8,8 @@ from operator import add, sub
 
 from otel_studio.resources.event_loop import LoopReading
 from otel_studio.resources.memory_records import AllocationWindow
-from otel_studio.resources.process_reading import (
-    added_generations,
-    larger,
-    subtracted_generations,
-)
+from otel_studio.resources.optional_sums import larger
+from otel_studio.resources.process_reading import added_generations, subtracted_generations
 from otel_studio.resources.service_memory import ServiceReading
 
 
