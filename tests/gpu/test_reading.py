@@ -21,7 +21,6 @@ from otel_studio.resources.gpu_readings import (
     SlowReading,
 )
 from otel_studio.resources.gpu_records import utilization_metrics
-
 from plain_data import unplain_fields
 
 #: A busy machine is no failure.
@@ -52,8 +51,10 @@ def card(uuid: str, seed: int) -> DeviceSnapshot:
 
 @st.composite
 def readings(draw: st.DrawFn) -> GpuReading:
-    seed, epoch = draw(SEEDS), draw(st.sampled_from(EPOCHS))
-    cards = [card(uuid, seed) for uuid in draw(st.lists(st.sampled_from(CARDS), unique=True))]
+    """A reading of one moment in one process: they tell what was seen."""
+    seed = draw(SEEDS)
+    epoch = EPOCHS[seed // 3 % 3]
+    cards = [card(uuid, seed) for uuid in CARDS[: seed % 3]]
     encodes = st.dictionaries(st.sampled_from(EPOCHS), st.builds(encodes_of, SEEDS), max_size=3)
     return reading_of(seed, epoch, None if cards else f"none at {seed}", cards, draw(encodes))
 
