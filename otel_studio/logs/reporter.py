@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,7 +17,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_studio.guard import report_internal_error
+from otel_studio.base.locks import Signal
+from otel_studio.base.worker import Worker
+from otel_studio.guard import report_internal_error, write_notes
 from otel_studio.logs.run_reports import Report, words_of
 from otel_studio.otel_private import SUPPRESS_KEY
 from otel_studio.redaction import Redactor
@@ -27,6 +30,7 @@ from otel_studio.tracing.span import OUTCOME_ERROR
 #: Reports that may wait; past it further ones are counted, and that is said.
 MAX_WAITING = 2_000
 _POLL_SECONDS = 0.5
+_LOOK_SECONDS = 0.02
 
 logger = logging.getLogger("otel_studio.operations")
 
@@ -56,14 +60,17 @@ class RunReporter:
         self.dropped = 0
         #: The thread that reports, or last did.
         self.thread_id: int | None = None
-        self._thread: threading.Thread | None = None
+        self._started = False
+        self._worker = Worker("otel-studio-logs", self._work, interval=_POLL_SECONDS)
         self._start_empty()
 
     def _start_empty(self) -> None:
         self._waiting: deque[Report] = deque()
-        self._wake = threading.Event()
-        self._writing = threading.Lock()
-        self._stopping = False
+        #: Who writes just now, and on which thread. No lock: handlers are the program's own.
+        self._writing: dict[object, int] = {}
+        self._written = Signal()
+        self._closing = False
+        self._closed = Signal()
 
     def submit(self, report: Report) -> None:
         """Queue a report; called inside a fold, so it neither writes nor waits."""
@@ -71,14 +78,29 @@ class RunReporter:
             self.dropped += 1
             return
         self._waiting.append(report)
-        self._wake.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the thread look soon, where it was started; may be called from anywhere.
+
+        A thread that is gone, after a fork or because something killed it, is started anew.
+        """
+        if self._started:
+            self._worker.wake()
+
+    def keep_working(self) -> None:
+        """Have a thread that is gone started anew; may be called from anywhere."""
+        if self._started and not self._worker.is_running:
+            self._worker.wake()
 
     def start(self) -> None:
         """Begin to write; a second call does nothing."""
-        if self._thread is None:
-            self._stopping = False
-            self._thread = threading.Thread(target=self._work, name="otel-studio-logs", daemon=True)
-            self._thread.start()
+        if not self._started:
+            self._closing = False
+            self._closed.renew()
+            self._worker.allow()
+            self._started = True
+        self._worker.start()
 
     def stop(self, timeout: float = 1.0) -> None:
         """Write what waits, and end the thread.
@@ -86,47 +108,65 @@ class RunReporter:
         Args:
             timeout: seconds until this returns, at most; what then waits is not written.
         """
-        thread, self._thread = self._thread, None
-        self._stopping = True
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        if not self._started:
+            return
+        deadline = time.monotonic() + timeout
+        self._started = False
+        self._closing = True
+        if self._worker.is_running or self._waiting:
+            self._worker.wake()
+            if self._worker.thread_id != threading.get_ident():
+                self._closed.wait(timeout)
+        self._worker.stop(max(deadline - time.monotonic(), 0.0))
 
-    def restart_after_fork(self) -> None:
-        """Begin from nothing in a child, with a thread of its own."""
-        running = self._thread is not None
-        self._thread = None
+    def after_fork_in_child(self) -> None:
+        """Begin from nothing in a child; the thread starts when it is first needed."""
+        self._worker.after_fork_in_child()
         self.dropped = 0
         self._start_empty()
-        if running:
-            self.start()
 
     def write_waiting(self) -> None:
         """Write every report that waits now, on the caller's thread."""
-        with self._writing:
+        mine = object()
+        try:
+            self._writing[mine] = threading.get_ident()
             for report in self._overdue():
                 self._write(report)
             for _ in range(len(self._waiting)):
                 try:
                     report = self._waiting.popleft()
-                except IndexError:
+                except IndexError:  # another thread took it
                     return
                 self._write(report)
+        finally:
+            self._writing.pop(mine, None)
+            self._written.set()
+
+    def wait_for_others(self, timeout: float) -> None:
+        """Wait until what other threads write just now is written.
+
+        Args:
+            timeout: seconds, at most: a handler may itself wait for the caller.
+        """
+        here, deadline = threading.get_ident(), time.monotonic() + timeout
+        others = {one for one, thread in list(self._writing.items()) if thread != here}
+        while not others.isdisjoint(list(self._writing)):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            # Somebody else who waits may have taken the signal.
+            self._written.wait(min(left, _LOOK_SECONDS))
 
     def _work(self) -> None:
         self.thread_id = threading.get_ident()
-        while True:
-            self._wake.wait(_POLL_SECONDS)
-            self._wake.clear()
-            stopping = self._stopping
-            try:
-                self.write_waiting()
-                if self._each_look is not None and not stopping:
-                    self._each_look()
-            except Exception as error:
-                report_internal_error("reporting ended runs", error)
-            if stopping:
-                return
+        closing = self._closing
+        self.write_waiting()
+        write_notes()
+        if closing:
+            self._worker.stop(0)
+            self._closed.set()
+        elif self._each_look is not None:
+            self._each_look()
 
     def _write(self, report: Report) -> None:
         if not logger.isEnabledFor(report.level):

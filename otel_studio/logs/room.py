@@ -10,7 +10,8 @@ from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.guard import report_internal_error
 from otel_studio.logs.joining import LogJoin
-from otel_studio.logs.level_counts import LevelCounts, LogCount
+from otel_studio.logs.level_counts import LevelCounts, LogCount, log_counts
+from otel_studio.logs.reading import LogsReading
 from otel_studio.logs.reporter import RunReporter
 from otel_studio.logs.run_reports import RunRules
 from otel_studio.logs.runs import RunFinder, RunRecords
@@ -55,7 +56,6 @@ class StudioLogs:
             if wanted and settings.log_records_per_run
             else None
         )
-        self._counts = LevelCounts()
         self._rules = RunRules(
             settings.slow_threshold,
             logging.getLevelNamesMapping().get(settings.log_level.upper()),
@@ -64,6 +64,7 @@ class StudioLogs:
             lambda: self._reporter.thread_id,
         )
         self._reporter = RunReporter(redactor, self._overdue, self._look_after)
+        self._counts = LevelCounts(self._reporter.wake)
         self._join = LogJoin(RunFinder(provider, find_foreign), redactor, self._kept, self._counts)
         self._export: LogExport | None = None
         ended.consumers = (self._rules, *ended.consumers)
@@ -118,13 +119,15 @@ class StudioLogs:
         """Write the reports that wait and send every record.
 
         Args:
-            timeout: seconds for the sending.
+            timeout: seconds for what other threads write just now, and for the sending.
 
         Returns:
             whether everything was sent.
         """
         self._ended.fold()
+        self._counts.fold()
         self._reporter.write_waiting()
+        self._reporter.wait_for_others(timeout)
         return True if self._export is None else self._export.force_flush(timeout)
 
     def shutdown_export(self) -> None:
@@ -132,17 +135,26 @@ class StudioLogs:
         if self._export is not None:
             self._export.shutdown()
 
-    def restart_after_fork(self) -> None:
-        """Go on in a child, from nothing, with a thread of its own."""
-        self._counts.restart_after_fork()
-        self._rules.rates.restart_after_fork()
-        if self._kept is not None:
-            self._kept.restart_after_fork()
-        self._reporter.restart_after_fork()
+    def before_fork(self) -> None:
+        """Nothing is held: every lock is free again in a child."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was held."""
+
+    def after_fork_in_child(self) -> None:
+        """Go on in a child, from nothing; the thread starts when it is first needed."""
+        self._counts.after_fork_in_child()
+        self._rules.rates.after_fork_in_child()
+        self._reporter.after_fork_in_child()
+
+    def reading(self) -> LogsReading:
+        """Return how many records of each level were made in each operation."""
+        self._reporter.keep_working()
+        return self._counts.reading()
 
     def counts(self) -> list[LogCount]:
-        """Return how many records of each level were made in each operation."""
-        return self._counts.counts()
+        """Return how many records of each level were made in each operation, as records."""
+        return log_counts(self.reading())
 
     @property
     def reports_dropped(self) -> int:
@@ -156,6 +168,7 @@ class StudioLogs:
         return self._rules.rates.overdue(self._clock.monotonic_ns())
 
     def _look_after(self) -> None:
+        self._counts.fold()
         if self._export is not None:
             try:
                 self._export.keep_installed()

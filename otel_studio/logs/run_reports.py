@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from otel_studio.base.locks import new_lock
 from otel_studio.logs.runs import RunRecords
 from otel_studio.ports import slow_thresholds
 from otel_studio.registry.statistics import duration_of, outcome_of
@@ -104,8 +104,7 @@ class RateLimits:
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
-        # A finalizer that runs while it is held may end a run, and fold.
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._seconds: dict[tuple[str, str], _Second] = {}
 
     def admit(self, span: Any, level: int) -> Report | None:
@@ -142,9 +141,8 @@ class RateLimits:
                         reports.append(Report(known.level, *key, None, known.held_back))
         return reports
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin from nothing in a child."""
-        self._lock = threading.RLock()
         self._seconds = {}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from opentelemetry.trace import Span
 
+from otel_studio.base.locks import new_lock
 from otel_studio.otel_private import SPAN_KEY, context_functions
 from otel_studio.record import iso_time
 from otel_studio.tracing.span import StudioSpan
@@ -94,7 +94,7 @@ class RunRecords:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     def add(self, run: Any, record: KeptRecord) -> None:
         """Keep a record with a run that goes on, and with those that it runs in."""
@@ -121,7 +121,3 @@ class RunRecords:
         records = run._records
         if type(records) is deque:
             run._records = KeptRecords(tuple(records)) if worth_keeping and records else None
-
-    def restart_after_fork(self) -> None:
-        """Go on in a child, where no other thread holds the lock."""
-        self._lock = threading.RLock()

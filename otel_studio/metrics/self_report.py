@@ -2,72 +2,114 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Meter
 
 from otel_studio import guard
+from otel_studio.base import figures
+from otel_studio.base.figures import Figure, Point, one
 from otel_studio.registry.registry import Registry
 
 Dropped = Callable[[], Mapping[str, int]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SelfReading:
+    """What was dropped, overflowed or failed, and the time that folding took.
+
+    Attributes:
+        folded: ended spans that were folded into the registry.
+        fold_ns: the time that this took.
+        dropped: sampled spans that were not exported, by reason.
+        overflowed: runs that were counted under `__other__`, by service.
+        errors: internal failures, by place.
+    """
+
+    folded: int
+    fold_ns: int
+    dropped: Mapping[str, int]
+    overflowed: Mapping[str, int]
+    errors: Mapping[str, int]
+
+
+def read(registry: Registry, dropped: Dropped) -> SelfReading:
+    """Take a reading.
+
+    Args:
+        registry: folds and overflows.
+        dropped: returns sampled spans that were not exported, by reason.
+    """
+    overflowed = _overflowed(registry)  # it folds, and so comes before what counts the folding
+    return SelfReading(
+        registry.folded,
+        registry.fold_ns,
+        dict(dropped()),
+        overflowed,
+        dict(guard.internal_errors),
+    )
+
+
+def _by(
+    attribute: str, counts: Callable[[SelfReading], Mapping[str, int]]
+) -> Callable[[SelfReading], Iterable[Point]]:
+    """Return what makes one point of each count; one that is zero leaves none."""
+    return lambda reading: [
+        (count, {attribute: key}) for key, count in counts(reading).items() if count
+    ]
+
+
+FIGURES: Final[tuple[Figure[SelfReading], ...]] = (
+    Figure(
+        "otel_studio.self.spans.folded",
+        "counter",
+        "{span}",
+        "Ended spans that were folded into the registry.",
+        one(lambda reading: reading.folded),
+    ),
+    Figure(
+        "otel_studio.self.fold.time",
+        "counter",
+        "s",
+        "Time spent folding ended spans into the registry.",
+        one(lambda reading: reading.fold_ns / 1e9),
+    ),
+    Figure(
+        "otel_studio.self.spans.dropped",
+        "counter",
+        "{span}",
+        "Sampled spans that were not exported.",
+        _by("reason", lambda reading: reading.dropped),
+    ),
+    Figure(
+        "otel_studio.self.operations.overflowed",
+        "counter",
+        "{operation}",
+        "Runs that were counted under __other__ for want of room.",
+        _by("studio.service", lambda reading: reading.overflowed),
+    ),
+    Figure(
+        "otel_studio.self.errors",
+        "counter",
+        "{error}",
+        "Internal failures that were kept from the program.",
+        _by("place", lambda reading: reading.errors),
+    ),
+)
+
+
 def register(meter: Meter, registry: Registry, dropped: Dropped) -> None:
-    """Create the `otel_studio.self.*` instruments; a count that is zero leaves no point.
+    """Create the `otel_studio.self.*` instruments.
 
     Args:
         meter: makes them.
         registry: folds and overflows.
         dropped: returns sampled spans that were not exported, by reason.
     """
-
-    def by(
-        attribute: str, counts: Callable[[], Mapping[str, int]]
-    ) -> Callable[..., list[Observation]]:
-        def observe(_: CallbackOptions) -> list[Observation]:
-            return [
-                Observation(count, {attribute: key}) for key, count in counts().items() if count
-            ]
-
-        return observe
-
-    def folded(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(registry.folded)]
-
-    def fold_time(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(registry.fold_ns / 1e9)]
-
-    meter.create_observable_counter(
-        "otel_studio.self.spans.folded",
-        [folded],
-        unit="{span}",
-        description="Ended spans that were folded into the registry.",
-    )
-    meter.create_observable_counter(
-        "otel_studio.self.fold.time",
-        [fold_time],
-        unit="s",
-        description="Time spent folding ended spans into the registry.",
-    )
-    meter.create_observable_counter(
-        "otel_studio.self.spans.dropped",
-        [by("reason", dropped)],
-        unit="{span}",
-        description="Sampled spans that were not exported.",
-    )
-    meter.create_observable_counter(
-        "otel_studio.self.operations.overflowed",
-        [by("studio.service", lambda: _overflowed(registry))],
-        unit="{operation}",
-        description="Runs that were counted under __other__ for want of room.",
-    )
-    meter.create_observable_counter(
-        "otel_studio.self.errors",
-        [by("place", lambda: dict(guard.internal_errors))],
-        unit="{error}",
-        description="Internal failures that were kept from the program.",
-    )
+    figures.register(meter, FIGURES, lambda: read(registry, dropped))
 
 
 def _overflowed(registry: Registry) -> dict[str, int]:
