@@ -75,18 +75,22 @@ class LevelCounts:
         """
         with self._lock:
             while True:
-                state = self._state
-                sums, taken = state
                 waiting = self._waiting
-                # One call into C, which takes each record out and keeps it.
-                taken.extend(islice(iter(waiting.popleft, None), len(waiting)))
+                batch = islice(iter(waiting.popleft, None), len(waiting))
+                # From here nothing can come between until the next call has ended: it takes each
+                # record out and puts it beside the sums of this very moment, all in C.
+                state = self._state
+                try:
+                    state[1].extend(batch)
+                except IndexError:  # what had waited was folded before, on this very thread
+                    pass
+                sums, taken = state
                 if not taken:
                     return sums
                 folded = _folded(sums, taken)
                 if self._state is state:
                     self._state = (folded, [])
                     return folded
-                # It was folded meanwhile, on this very thread; what came since waits there.
 
     def reading(self) -> LogsReading:
         """Return the counts as they are now."""
