@@ -181,8 +181,9 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         otel_private.replace_global_meter_provider(meters)
         _hand_tracers(getattr(studio.tracer_provider, "made_tracers", ()), tracers)
         configured = seat.own().occupant
-        new = isinstance(configured, Studio) and configured is not default
-        if new and not seat.is_isolated():  # configured inside the block
+        if configured is default or seat.is_isolated():
+            pass
+        elif isinstance(configured, Studio):  # configured inside the block
             _set_providers(configured)
         studio.shutdown()
 

@@ -9,6 +9,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 
 from otel_studio import otel_sdk_private, parts
+from otel_studio.base.figures import once_in_a_collection
+from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.metrics.instruments import InstrumentsSource
 from otel_studio.metrics.instruments_reading import InstrumentsReading
@@ -27,6 +29,7 @@ class MetricPipeline:
     Args:
         settings: every setting, resolved.
         registry: the source of the operations' metrics.
+        clock: times readings of the program's own instruments.
         resource: gives the resource of the points.
         identity: gives what is this process's own in the resource.
         existing: the provider to attach to, where it is the SDK's.
@@ -37,6 +40,7 @@ class MetricPipeline:
         self,
         settings: Settings,
         registry: Registry,
+        clock: Clock,
         resource: Callable[[], Resource],
         identity: Callable[[], Resource],
         *,
@@ -44,7 +48,6 @@ class MetricPipeline:
         readers: Sequence[Any] = (),
     ) -> None:
         self._settings = settings
-        self._registry = registry
         self._resource = resource
         #: What the readers send through.
         self.exporters: list[Any] = []
@@ -53,7 +56,11 @@ class MetricPipeline:
         #: Exporters of the parent process: letting them go could close what is still in use there.
         self._inherited: list[Any] = []
         self.prometheus: PrometheusExporter | None = None
-        self._producer = MetricProducer(registry, settings.histogram_bounds, resource, __version__)
+        #: Takes one reading of the registry for all of one collection.
+        self.read_registry = once_in_a_collection(registry.reading)
+        self._producer = MetricProducer(
+            self.read_registry, settings.histogram_bounds, resource, __version__
+        )
         names = () if settings.sdk_disabled else settings.metrics_exporter
         readers = list(readers)
         attaches = isinstance(existing, MeterProvider) and not isinstance(
@@ -88,7 +95,7 @@ class MetricPipeline:
 
         settings = self._settings
         if name == "prometheus":
-            self.prometheus = parts.prometheus_exporter(settings, self._registry)
+            self.prometheus = parts.prometheus_exporter(settings, self.read_registry)
             self.prometheus.serve(settings.prometheus_host, settings.prometheus_port)
             return self.prometheus.reader
         exporter = parts.metric_exporter(settings, name)
@@ -106,7 +113,7 @@ class MetricPipeline:
             ImportError: if the extra `prometheus` is not installed.
         """
         if self.prometheus is None:
-            self.prometheus = parts.prometheus_exporter(self._settings, self._registry)
+            self.prometheus = parts.prometheus_exporter(self._settings, self.read_registry)
             self.provider.add_metric_reader(self.prometheus.reader)
         return self.prometheus.text()
 

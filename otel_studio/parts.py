@@ -12,7 +12,7 @@ from otel_studio import guard
 from otel_studio.config import Settings
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.operation import Bounds
-from otel_studio.registry.registry import Registry
+from otel_studio.registry.reading import RegistryReading
 from otel_studio.version import __version__
 
 if TYPE_CHECKING:
@@ -111,8 +111,14 @@ def log_exporter(settings: Settings, name: str) -> Any:
     return _entry_point("opentelemetry_logs_exporter", name)()
 
 
-def prometheus_exporter(settings: Settings, registry: Registry) -> PrometheusExporter:
+def prometheus_exporter(
+    settings: Settings, read: Callable[[], RegistryReading]
+) -> PrometheusExporter:
     """Make the reader behind `/metrics`.
+
+    Args:
+        settings: with the bounds of histograms.
+        read: takes a reading of the registry.
 
     Raises:
         ImportError: if the extra `prometheus` is not installed.
@@ -120,9 +126,7 @@ def prometheus_exporter(settings: Settings, registry: Registry) -> PrometheusExp
     from otel_studio.exporters.prometheus import PrometheusExporter
     from otel_studio.exporters.prometheus.text import RegistryText
 
-    return PrometheusExporter(
-        RegistryText(registry.reading, settings.histogram_bounds, __version__)
-    )
+    return PrometheusExporter(RegistryText(read, settings.histogram_bounds, __version__))
 
 
 def say_unused(setting: str, names: Iterable[str], provider: str, own_parts: bool) -> None:

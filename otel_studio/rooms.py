@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from otel_studio import parts
+from otel_studio.base.locks import new_lock
 from otel_studio.clock import Clock
 from otel_studio.config import Settings
+from otel_studio.guard import note_internal_error
 from otel_studio.redaction import Redactor
 from otel_studio.registry.registry import Registry
 
@@ -44,8 +45,7 @@ class Rooms:
         self._registry = registry
         self._meter = meter
         self._redactor = redactor
-        # Re-entrant: a signal handler may ask for a room while one is being built.
-        self._building = threading.RLock()
+        self._building = new_lock()
         self._caches: CacheRegistry | None = None
         self._resources: ResourceMonitor | None = None
         self._gpu: GpuMonitor | None = None
@@ -86,7 +86,7 @@ class Rooms:
                     resources = ResourceMonitor(
                         self._clock,
                         sample_operations=self._settings.sample_allocations,
-                        service_names=lambda: list(self._registry.services),
+                        service_names=self._registry.service_names,
                     )
                     resources.register_instruments(self._meter)
                     self._resources = resources
@@ -127,21 +127,28 @@ class Rooms:
         for room in self._built():
             room.stop(timeout)
 
-    def hold_for_fork(self) -> None:
-        """Let a call into the GPU's driver end."""
-        if self._gpu is not None:
-            self._gpu.hold_for_fork()
+    def before_fork(self) -> None:
+        """Let every room hold still."""
+        self._tell("before_fork")
 
-    def release_after_fork(self) -> None:
+    def after_fork_in_parent(self) -> None:
         """Go on in the parent."""
-        if self._gpu is not None:
-            self._gpu.release_after_fork()
+        self._tell("after_fork_in_parent")
 
-    def restart_after_fork(self) -> None:
-        """Start anew in a forked child, with threads of its own."""
-        self._building = threading.RLock()  # a thread of the parent may have held it
+    def after_fork_in_child(self) -> None:
+        """Start anew in a forked child; the threads start when they are first needed."""
+        self._tell("after_fork_in_child")
+
+    def _tell(self, event: str) -> None:
         for room in self._built():
-            room.restart_after_fork()
+            method = getattr(room, event, None)
+            if method is None and event == "after_fork_in_child":
+                method = room.restart_after_fork
+            try:
+                if method is not None:
+                    method()
+            except Exception as error:  # the other rooms are told all the same
+                note_internal_error(f"{event} of {type(room).__name__}", error)
 
     def _built(self) -> list[Any]:
         rooms = (self.logs, self._caches, self._resources, self._gpu)

@@ -84,6 +84,7 @@ class Studio:
         self._metrics = MetricPipeline(
             settings,
             self.registry,
+            self.clock,
             lambda: self.resource,
             self._own_instance,
             existing=otel_private.global_meter_provider() if attach else None,
@@ -110,7 +111,7 @@ class Studio:
 
         self_report.register(
             self._metrics.meter,
-            self.registry,
+            self._metrics.read_registry,
             lambda: self_report.total(queue.dropped for queue in self.export_queues),
         )
 

@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # What needs no example service and no server: what runs in every user's process.
 core=()
-for room in config operations autotrack tracing registry metrics exporters lifecycle testing distro \
+for room in base config operations autotrack tracing registry metrics exporters lifecycle testing distro \
     resources gpu caches logs; do
     [ ! -d "tests/$room" ] || core+=("tests/$room")
 done

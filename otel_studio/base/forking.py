@@ -6,8 +6,8 @@ import os
 import weakref
 from typing import Protocol, runtime_checkable
 
+import otel_studio.base.locks  # noqa: F401  (its hooks are to stand before those made here)
 from otel_studio import guard
-from otel_studio.base import locks
 
 
 @runtime_checkable
@@ -35,7 +35,9 @@ class Room(Forkable, Protocol):
         """End within so many seconds; a second call does nothing."""
 
 
-_live: weakref.WeakSet[Forkable] = weakref.WeakSet()
+#: Copied in one step before it is walked: other threads may watch and forget meanwhile.
+_live: set[weakref.ref[Forkable]] = set()
+_registered = False
 
 
 def watch(part: Forkable) -> None:
@@ -44,39 +46,28 @@ def watch(part: Forkable) -> None:
     Args:
         part: hashable, and weakly referable.
     """
-    _live.add(part)
+    global _registered
+    _live.add(weakref.ref(part, _live.discard))
+    if not _registered and hasattr(os, "register_at_fork"):
+        _registered = True
+        os.register_at_fork(
+            before=lambda: _each("before_fork"),
+            after_in_parent=lambda: _each("after_fork_in_parent"),
+            after_in_child=lambda: _each("after_fork_in_child"),
+        )
 
 
 def forget(part: Forkable) -> None:
     """Tell a part of no further fork."""
-    _live.discard(part)
-
-
-def _before() -> None:
-    _each("before_fork")
-    locks.hold_for_fork()
-
-
-def _after_in_parent() -> None:
-    locks.release_in_parent()
-    _each("after_fork_in_parent")
-
-
-def _after_in_child() -> None:
-    locks.renew_in_child()  # first: everything else may take one
-    _each("after_fork_in_child")
+    _live.discard(weakref.ref(part))
 
 
 def _each(method: str) -> None:
-    for part in list(_live):
+    for reference in list(_live):
+        part = reference()
+        if part is None:
+            continue
         try:
             getattr(part, method)()
-        except Exception as error:
-            guard.report_internal_error(f"{method} of {type(part).__name__}", error)
-
-
-# Here, and once: the locks of this package are to be free in every child, with or without a Studio.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-    )
+        except Exception as error:  # handlers of the program have no business in a fork hook
+            guard.note_internal_error(f"{method} of {type(part).__name__}", error)

@@ -8,6 +8,7 @@ that holds one does not exist in a forked child: the fork protocol sets all of t
 from __future__ import annotations
 
 import _thread
+import os
 import threading
 import weakref
 from typing import Final
@@ -89,6 +90,15 @@ def renew_in_child() -> None:
         lock = reference()
         if lock is not None:
             lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the library's own locks do
+
+
+# Here and not where parts are told of forks, so that no lock depends on anybody's watching one.
+# Hooks before a fork run in reverse order, those after it in this: a part that `forking` tells has
+# done its own before locks are held, and finds them free again.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=hold_for_fork, after_in_parent=release_in_parent, after_in_child=renew_in_child
+    )
 
 
 class Signal:

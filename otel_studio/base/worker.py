@@ -115,7 +115,8 @@ class Worker:
         """
         self._stopping = True
         self._signal.set()
-        thread = self._thread
+        with self._lock:  # a thread that is being started is there once it is held
+            thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
         thread.join(timeout)

@@ -12,8 +12,9 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_studio.guard import report_internal_error
 from otel_studio.logs.level_counts import LevelCounts
-from otel_studio.logs.runs import KeptRecord, RunFinder, RunRecords
+from otel_studio.logs.runs import RunFinder, RunRecords
 from otel_studio.redaction import REDACTED, Redactor
+from otel_studio.tracing.ended_run import KeptLog
 
 #: The attributes that a record carries, empty outside of any operation. For
 #: `logging.Formatter(format, defaults=NO_IDS)`: records made before `configure()` and after
@@ -132,7 +133,7 @@ class LogJoin:
         if run is not None and self._kept is not None:
             self._kept.add(
                 run,
-                KeptRecord(
+                KeptLog(
                     round(record.created * 1e9),
                     record.levelname,
                     record.name,

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
-
+from otel_studio.base import figures
+from otel_studio.base.locks import new_lock
+from otel_studio.base.reading import new_epoch
+from otel_studio.logs.reading import FIGURES, Key, LogsPart, LogsReading
 from otel_studio.record import Record
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
 
 #: Combinations that are counted apart; further ones count under `__other__`.
 MAX_COMBINATIONS = 10_000
 _OTHER = "__other__"
+#: Records that wait before a thread is asked to fold them; past the second, whoever logs does.
 _FOLD_AT = 1_000
-
-Key = tuple[str, str, str]
+_FOLD_HERE_AT = 20_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,28 +36,66 @@ class LogCount(Record):
 
 
 class LevelCounts:
-    """Counts without a lock in the thread that logs: it appends, and the sums are made later."""
+    """Counts without a lock in the thread that logs: it appends, and the sums are made later.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    Args:
+        wake: has `fold` called soon by another thread; takes no lock.
+    """
+
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self._wake = wake
+        self._lock = new_lock()
         self._waiting: deque[Key] = deque()
-        self._sums: Counter[Key] = Counter()
+        #: The sums, and what was taken to be added to them.
+        self._state: tuple[dict[Key, int], list[Key]] = ({}, [])
+        self._epoch = new_epoch()
 
     def add(self, service: str, operation: str, level: str) -> None:
-        """Count one record."""
-        self._waiting.append((service, operation, level))
-        if len(self._waiting) >= _FOLD_AT and self._lock.acquire(blocking=False):
-            try:
-                self._fold()
-            finally:
-                self._lock.release()
+        """Count one record; may be called from anywhere.
 
-    def counts(self) -> list[LogCount]:
-        """Return every sum, in the order of service, operation and level."""
-        return [
-            LogCount(service or None, operation or None, level, count)
-            for (service, operation, level), count in sorted(self._folded().items())
-        ]
+        Args:
+            service: the service's name, empty outside of any operation.
+            operation: the operation's name, likewise.
+            level: the level's name.
+        """
+        # what cannot be a key must not get among what waits to be one
+        self._waiting.append((service, operation, level if type(level) is str else str(level)))
+        waiting = len(self._waiting)
+        if waiting >= _FOLD_HERE_AT:  # nobody else folds
+            self.fold()
+        elif not waiting % _FOLD_AT:
+            self._wake()
+
+    def fold(self) -> dict[Key, int]:
+        """Add what waits to the sums, and return them; the result is never changed.
+
+        Between any two steps of this a signal handler or a finalizer may raise, log, or ask for
+        the sums itself. What is taken stands beside the sums until both change in one step: it is
+        never lost, and never counted twice.
+        """
+        with self._lock:
+            while True:
+                waiting = self._waiting
+                batch = islice(iter(waiting.popleft, None), len(waiting))
+                # From here nothing can come between until the next call has ended: it takes each
+                # record out and puts it beside the sums of this very moment, all in C.
+                state = self._state
+                try:
+                    state[1].extend(batch)
+                except IndexError:  # what had waited was folded before, on this very thread
+                    pass
+                sums, taken = state
+                if not taken:
+                    return sums
+                folded = _folded(sums, taken)
+                if self._state is state:
+                    self._state = (folded, [])
+                    return folded
+
+    def reading(self) -> LogsReading:
+        """Return the counts as they are now."""
+        counts = self.fold()
+        return LogsReading({self._epoch: LogsPart(counts)} if counts else {})
 
     def register_instruments(self, meter: Meter) -> None:
         """Create the counter `otel_studio.log.records`.
@@ -59,40 +103,31 @@ class LevelCounts:
         Args:
             meter: makes it.
         """
-        meter.create_observable_counter(
-            "otel_studio.log.records",
-            callbacks=[self._observe],
-            unit="{record}",
-            description="Log records by the operation they were made in and by level.",
-        )
+        figures.register(meter, FIGURES, self.reading)
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Count from zero in a child."""
-        self._lock = threading.Lock()
         self._waiting = deque()
-        self._sums = Counter()
+        self._state = ({}, [])
+        self._epoch = new_epoch()
 
-    def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._observations()
 
-    def _observations(self) -> Iterator[Observation]:
-        for (service, operation, level), count in self._folded().items():
-            attributes = {"studio.log.level": level.lower()}
-            if service:
-                attributes["studio.service"] = service
-                attributes["studio.operation"] = operation
-            yield Observation(count, attributes)
+def log_counts(reading: LogsReading) -> list[LogCount]:
+    """Return every count, in the order of service, operation and level.
 
-    def _folded(self) -> Counter[Key]:
-        # Not re-entrant: a finalizer that logs while this is held only appends.
-        with self._lock:
-            self._fold()
-            return self._sums.copy()
+    Args:
+        reading: of one process, or of several.
+    """
+    return [
+        LogCount(service or None, operation or None, level, count)
+        for (service, operation, level), count in sorted(reading.counts.items())
+    ]
 
-    def _fold(self) -> None:
-        take = self._waiting.popleft
-        for _ in range(len(self._waiting)):
-            key = take()
-            if key not in self._sums and len(self._sums) >= MAX_COMBINATIONS:
-                key = (_OTHER, _OTHER, key[2])
-            self._sums[key] += 1
+
+def _folded(sums: dict[Key, int], taken: list[Key]) -> dict[Key, int]:
+    folded = dict(sums)
+    for key in taken:
+        if key not in folded and len(folded) >= MAX_COMBINATIONS:
+            key = (_OTHER, _OTHER, key[2])  # noqa: PLW2901
+        folded[key] = folded.get(key, 0) + 1
+    return folded

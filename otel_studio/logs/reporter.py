@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -16,17 +17,21 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_studio.guard import report_internal_error
+from otel_studio.base import outcome
+from otel_studio.base.locks import Signal
+from otel_studio.base.worker import Worker
+from otel_studio.guard import report_internal_error, write_notes
 from otel_studio.logs.run_reports import Report, words_of
 from otel_studio.otel_private import SUPPRESS_KEY
 from otel_studio.redaction import Redactor
-from otel_studio.registry.queries import error_text
-from otel_studio.registry.statistics import duration_of, outcome_of
-from otel_studio.tracing.span import OUTCOME_ERROR
+from otel_studio.registry.failures import error_text
+from otel_studio.tracing.buffer import Change
+from otel_studio.tracing.ended_run import EndedRun, duration_of, outcome_of
 
 #: Reports that may wait; past it further ones are counted, and that is said.
 MAX_WAITING = 2_000
 _POLL_SECONDS = 0.5
+_LOOK_SECONDS = 0.02
 
 logger = logging.getLogger("otel_studio.operations")
 
@@ -52,33 +57,63 @@ class RunReporter:
         self._redactor = redactor
         self._overdue = overdue
         self._each_look = each_look
-        #: Reports that were never written, for want of room.
-        self.dropped = 0
         #: The thread that reports, or last did.
         self.thread_id: int | None = None
-        self._thread: threading.Thread | None = None
+        self._started = False
+        self._worker = Worker("otel-studio-logs", self._work, interval=_POLL_SECONDS)
         self._start_empty()
 
     def _start_empty(self) -> None:
         self._waiting: deque[Report] = deque()
-        self._wake = threading.Event()
-        self._writing = threading.Lock()
-        self._stopping = False
+        self._dropped: deque[int] = deque()
+        #: Who writes just now, and on which thread. No lock: handlers are the program's own.
+        self._writing: dict[object, int] = {}
+        self._written = Signal()
+        self._closing = False
+        self._closed = Signal()
 
-    def submit(self, report: Report) -> None:
-        """Queue a report; called inside a fold, so it neither writes nor waits."""
-        if len(self._waiting) >= MAX_WAITING:
-            self.dropped += 1
-            return
-        self._waiting.append(report)
-        self._wake.set()
+    def taking(self, reports: Sequence[Report]) -> Iterable[Change]:
+        """Return what queues reports, as far as there is room; for a fold, so it only appends."""
+        room = max(MAX_WAITING - len(self._waiting), 0)
+        yield self._waiting.extend, reports[:room]
+        if len(reports) > room:
+            yield self._dropped.append, len(reports) - room
+
+    def wake_for_reports(self) -> None:
+        """Have the reports that wait written soon."""
+        if self._waiting:
+            self.wake()
+
+    def runs_waiting(self) -> Iterable[EndedRun]:
+        """Return the runs whose reports wait."""
+        return [report.run for report in self._waiting.copy() if report.run is not None]
+
+    @property
+    def dropped(self) -> int:
+        """Reports that were never written, for want of room."""
+        return sum(self._dropped.copy())
+
+    def wake(self) -> None:
+        """Have the thread look soon, where it was started; may be called from anywhere.
+
+        A thread that is gone, after a fork or because something killed it, is started anew.
+        """
+        if self._started:
+            self._worker.wake()
+
+    def keep_working(self) -> None:
+        """Have a thread that is gone started anew; may be called from anywhere."""
+        if self._started and not self._worker.is_running:
+            self._worker.wake()
 
     def start(self) -> None:
         """Begin to write; a second call does nothing."""
-        if self._thread is None:
-            self._stopping = False
-            self._thread = threading.Thread(target=self._work, name="otel-studio-logs", daemon=True)
-            self._thread.start()
+        if not self._started:
+            self._closing = False
+            self._closed.renew()
+            self._worker.allow()
+            self._started = True
+        self._worker.start()
 
     def stop(self, timeout: float = 1.0) -> None:
         """Write what waits, and end the thread.
@@ -86,47 +121,64 @@ class RunReporter:
         Args:
             timeout: seconds until this returns, at most; what then waits is not written.
         """
-        thread, self._thread = self._thread, None
-        self._stopping = True
-        self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        if not self._started:
+            return
+        deadline = time.monotonic() + timeout
+        self._started = False
+        self._closing = True
+        if self._worker.is_running or self._waiting:
+            self._worker.wake()
+            if self._worker.thread_id != threading.get_ident():
+                self._closed.wait(timeout)
+        self._worker.stop(max(deadline - time.monotonic(), 0.0))
 
-    def restart_after_fork(self) -> None:
-        """Begin from nothing in a child, with a thread of its own."""
-        running = self._thread is not None
-        self._thread = None
-        self.dropped = 0
+    def after_fork_in_child(self) -> None:
+        """Begin from nothing in a child; the thread starts when it is first needed."""
+        self._worker.after_fork_in_child()
         self._start_empty()
-        if running:
-            self.start()
 
     def write_waiting(self) -> None:
         """Write every report that waits now, on the caller's thread."""
-        with self._writing:
+        mine = object()
+        try:
+            self._writing[mine] = threading.get_ident()
             for report in self._overdue():
                 self._write(report)
             for _ in range(len(self._waiting)):
                 try:
                     report = self._waiting.popleft()
-                except IndexError:
+                except IndexError:  # another thread took it
                     return
                 self._write(report)
+        finally:
+            self._writing.pop(mine, None)
+            self._written.set()
+
+    def wait_for_others(self, timeout: float) -> None:
+        """Wait until what other threads write just now is written.
+
+        Args:
+            timeout: seconds, at most: a handler may itself wait for the caller.
+        """
+        here, deadline = threading.get_ident(), time.monotonic() + timeout
+        others = {one for one, thread in list(self._writing.items()) if thread != here}
+        while not others.isdisjoint(list(self._writing)):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            # Somebody else who waits may have taken the signal.
+            self._written.wait(min(left, _LOOK_SECONDS))
 
     def _work(self) -> None:
         self.thread_id = threading.get_ident()
-        while True:
-            self._wake.wait(_POLL_SECONDS)
-            self._wake.clear()
-            stopping = self._stopping
-            try:
-                self.write_waiting()
-                if self._each_look is not None and not stopping:
-                    self._each_look()
-            except Exception as error:
-                report_internal_error("reporting ended runs", error)
-            if stopping:
-                return
+        closing = self._closing
+        self.write_waiting()
+        write_notes()
+        if closing:
+            self._worker.stop(0)
+            self._closed.set()
+        elif self._each_look is not None:
+            self._each_look()
 
     def _write(self, report: Report) -> None:
         if not logger.isEnabledFor(report.level):
@@ -150,17 +202,17 @@ class RunReporter:
             message: str = "%s/%s: %d more runs are not reported one by one"
             arguments: tuple[Any, ...] = (report.service, report.operation, report.held_back)
         else:
-            outcome = outcome_of(run)
+            how = outcome_of(run)
             message = "%s/%s %s after %.1f ms"
             arguments = (
                 report.service,
                 report.operation,
-                words_of(outcome, report.level),
+                words_of(how, report.level),
                 duration_of(run) / 1e6,
             )
-            if outcome == OUTCOME_ERROR:
+            if how == outcome.ERROR:
                 message += ": %s"
-                arguments += (self._redactor.text(error_text(run, run._name) or "failed"),)
+                arguments += (self._redactor.text(error_text(run) or "failed"),)
             if report.held_back:
                 message += " (%d runs before it were not reported)"
                 arguments += (report.held_back,)
@@ -190,7 +242,7 @@ class RunReporter:
         return fields
 
 
-def _span_context(run: Any) -> Any:
+def _span_context(run: EndedRun) -> Any:
     from opentelemetry.trace import SpanContext, TraceFlags
 
     return SpanContext(run._trace_id, run._span_id, False, TraceFlags(run._flags))

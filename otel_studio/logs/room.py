@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.guard import report_internal_error
 from otel_studio.logs.joining import LogJoin
-from otel_studio.logs.level_counts import LevelCounts, LogCount
+from otel_studio.logs.level_counts import LevelCounts, LogCount, log_counts
+from otel_studio.logs.reading import LogsReading
 from otel_studio.logs.reporter import RunReporter
 from otel_studio.logs.run_reports import RunRules
 from otel_studio.logs.runs import RunFinder, RunRecords
@@ -31,10 +32,11 @@ class StudioLogs:
         settings: `log_level`, `log_rate`, `log_records_per_run`, `slow_threshold`, and
             `logging`: whether ended runs are reported and kept records are wanted.
         clock: tells when what was held back is overdue.
-        ended: the buffer of ended spans; the rules are put before its consumers of now.
+        ended: the buffer of ended spans.
         redactor: knows what is secret.
         provider: the tracer provider whose spans are runs.
         find_foreign: returns the run of a span of another provider, where that one is used.
+        slow_thresholds: what operations say themselves, in seconds, by service and name.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class StudioLogs:
         redactor: Redactor,
         provider: Any,
         find_foreign: Callable[[Any], Any | None] | None = None,
+        slow_thresholds: Mapping[tuple[str, str], float] | None = None,
     ) -> None:
         self._clock = clock
         self._ended = ended
@@ -55,18 +58,18 @@ class StudioLogs:
             if wanted and settings.log_records_per_run
             else None
         )
-        self._counts = LevelCounts()
-        self._rules = RunRules(
+        self._reporter = RunReporter(redactor, self._overdue, self._look_after)
+        #: What ended runs pass through, behind the registry.
+        self.reports = RunRules(
             settings.slow_threshold,
             logging.getLevelNamesMapping().get(settings.log_level.upper()),
             settings.log_rate,
-            self._submit if wanted else None,
-            lambda: self._reporter.thread_id,
+            self._reporter if wanted else None,
+            {} if slow_thresholds is None else slow_thresholds,
         )
-        self._reporter = RunReporter(redactor, self._overdue, self._look_after)
+        self._counts = LevelCounts(self._reporter.wake)
         self._join = LogJoin(RunFinder(provider, find_foreign), redactor, self._kept, self._counts)
         self._export: LogExport | None = None
-        ended.consumers = (self._rules, *ended.consumers)
 
     def export_to(self, resource: Resource, exporters: Sequence[Any]) -> None:
         """Send every record to OpenTelemetry exporters too.
@@ -110,7 +113,6 @@ class StudioLogs:
         self._ended.fold()
         self._reporter.stop(timeout)
         self._join.uninstall()
-        self._ended.remove_consumer(self._rules)
         if self._export is not None:
             self._export.uninstall()
 
@@ -118,13 +120,15 @@ class StudioLogs:
         """Write the reports that wait and send every record.
 
         Args:
-            timeout: seconds for the sending.
+            timeout: seconds for what other threads write just now, and for the sending.
 
         Returns:
             whether everything was sent.
         """
         self._ended.fold()
+        self._counts.fold()
         self._reporter.write_waiting()
+        self._reporter.wait_for_others(timeout)
         return True if self._export is None else self._export.force_flush(timeout)
 
     def shutdown_export(self) -> None:
@@ -132,30 +136,37 @@ class StudioLogs:
         if self._export is not None:
             self._export.shutdown()
 
-    def restart_after_fork(self) -> None:
-        """Go on in a child, from nothing, with a thread of its own."""
-        self._counts.restart_after_fork()
-        self._rules.rates.restart_after_fork()
-        if self._kept is not None:
-            self._kept.restart_after_fork()
-        self._reporter.restart_after_fork()
+    def before_fork(self) -> None:
+        """Nothing is held: every lock is free again in a child."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was held."""
+
+    def after_fork_in_child(self) -> None:
+        """Go on in a child, from nothing; the thread starts when it is first needed."""
+        self._counts.after_fork_in_child()
+        self.reports.rates.after_fork_in_child()
+        self._reporter.after_fork_in_child()
+
+    def reading(self) -> LogsReading:
+        """Return how many records of each level were made in each operation."""
+        self._reporter.keep_working()
+        return self._counts.reading()
 
     def counts(self) -> list[LogCount]:
-        """Return how many records of each level were made in each operation."""
-        return self._counts.counts()
+        """Return how many records of each level were made in each operation, as records."""
+        return log_counts(self.reading())
 
     @property
     def reports_dropped(self) -> int:
         """Records about ended runs that were never written, for want of room."""
         return self._reporter.dropped
 
-    def _submit(self, report: Any) -> None:
-        self._reporter.submit(report)
-
     def _overdue(self) -> list[Any]:
-        return self._rules.rates.overdue(self._clock.monotonic_ns())
+        return self.reports.rates.overdue(self._clock.monotonic_ns())
 
     def _look_after(self) -> None:
+        self._counts.fold()
         if self._export is not None:
             try:
                 self._export.keep_installed()

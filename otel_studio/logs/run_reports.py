@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
+from otel_studio.base import outcome
+from otel_studio.base.locks import new_lock
 from otel_studio.logs.runs import RunRecords
-from otel_studio.ports import slow_thresholds
-from otel_studio.registry.statistics import duration_of, outcome_of
-from otel_studio.tracing.span import OUTCOME_ABANDONED, OUTCOME_CANCELLED, OUTCOME_ERROR
+from otel_studio.tracing.active import ThreadMark
+from otel_studio.tracing.buffer import Change
+from otel_studio.tracing.ended_run import EndedRun, duration_of, keep_start_times, outcome_of
 
 #: Operations whose rate is remembered at a time; past it the oldest are forgotten.
 _MAX_RATES = 10_000
 _SECOND = 1_000_000_000
-_WORDS = {OUTCOME_ERROR: "failed", OUTCOME_CANCELLED: "was cancelled"}
+_WORDS = {outcome.ERROR: "failed", outcome.CANCELLED: "was cancelled"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,22 +27,38 @@ class Report:
     level: int
     service: str
     operation: str
-    run: Any
+    run: EndedRun | None
     held_back: int
+
+
+class Desk(Protocol):
+    """Where reports are written."""
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread that writes; its own runs are not reported."""
+
+    def taking(self, reports: Sequence[Report]) -> Iterable[Change]:
+        """Return what queues reports."""
+
+    def wake_for_reports(self) -> None:
+        """Have the reports that wait written soon."""
+
+    def runs_waiting(self) -> Iterable[EndedRun]:
+        """Return the runs whose reports wait."""
 
 
 class RunRules:
     """Decides at the fold which ended runs keep their records, and which are reported.
 
-    It stands before the registry among the consumers of ended spans, so that error groups
-    and samples get the records in their last form.
+    It stands behind the registry, which has the records of a run before they are settled.
 
     Args:
         slow_seconds: a longer run is slow, where the operation says nothing itself.
         rest_level: the level of runs that were neither failed nor slow; `None` reports none.
         rate: records an operation may make in one second.
-        submit: takes what is to be reported; `None` reports nothing at all.
-        skipped_thread: returns the thread whose runs are not reported: the one that reports.
+        desk: takes what is to be reported; `None` reports nothing at all.
+        slow_thresholds: what operations say themselves, in seconds, by service and name.
     """
 
     def __init__(
@@ -49,39 +66,57 @@ class RunRules:
         slow_seconds: float,
         rest_level: int | None,
         rate: int,
-        submit: Callable[[Report], None] | None,
-        skipped_thread: Callable[[], int | None],
+        desk: Desk | None,
+        slow_thresholds: Mapping[tuple[str, str], float],
     ) -> None:
         self._slow_ns = slow_seconds * _SECOND
         self._rest_level = rest_level
-        self._submit = submit
-        self._skipped_thread = skipped_thread
+        self._desk = desk
+        self._slow_thresholds = slow_thresholds
         self.rates = RateLimits(rate)
 
-    def consume(self, spans: Sequence[Any]) -> None:
-        """Take a batch of ended spans; called inside a fold."""
-        submit, skipped = self._submit, self._skipped_thread()
-        for span in spans:
-            outcome = outcome_of(span) if hasattr(span, "_end") else OUTCOME_ABANDONED
-            if outcome == OUTCOME_ABANDONED:
+    def prepare(self, runs: Sequence[EndedRun]) -> Iterable[Change]:
+        """Return what queues the reports of a batch of ended runs."""
+        desk = self._desk
+        skipped = None if desk is None else desk.thread_id
+        reports: list[Report] = []
+        for run in runs:
+            how = outcome_of(run)
+            if how == outcome.ABANDONED:
                 continue  # it was warned of where it was dropped
-            failed = outcome == OUTCOME_ERROR
-            slow = duration_of(span) > self._threshold(span)
-            if span._records is not None:
-                RunRecords.settle(span, failed or slow)
-            if submit is None or span._thread == skipped:
+            failed = how == outcome.ERROR
+            slow = duration_of(run) > self._threshold(run)
+            if run._records is not None:
+                RunRecords.settle(run, failed or slow)
+            if desk is None or (skipped is not None and _thread_of(run) == skipped):
                 continue
             level = logging.ERROR if failed else logging.WARNING if slow else self._rest_level
             if level is not None:
-                report = self.rates.admit(span, level)
+                report = self.rates.admit(run, level)
                 if report is not None:
-                    submit(report)
+                    reports.append(report)
+        return () if desk is None or not reports else desk.taking(reports)
 
-    def _threshold(self, span: Any) -> float:
-        if not slow_thresholds:
+    def after(self) -> None:
+        """Wake the thread that reports."""
+        if self._desk is not None:
+            self._desk.wake_for_reports()
+
+    def keep_times(self) -> None:
+        """Have the runs that wait to be reported keep their times."""
+        if self._desk is not None:
+            keep_start_times(self._desk.runs_waiting())
+
+    def _threshold(self, run: EndedRun) -> float:
+        if not self._slow_thresholds:
             return self._slow_ns
-        seconds = slow_thresholds.get((span._tracer.name, span._name))
+        seconds = self._slow_thresholds.get((run._tracer.name, run._name))
         return self._slow_ns if seconds is None else seconds * _SECOND
+
+
+def _thread_of(run: EndedRun) -> int | None:
+    mark = run._thread
+    return mark.ident if isinstance(mark, ThreadMark) else None
 
 
 @dataclasses.dataclass(slots=True)
@@ -104,11 +139,10 @@ class RateLimits:
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
-        # A finalizer that runs while it is held may end a run, and fold.
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._seconds: dict[tuple[str, str], _Second] = {}
 
-    def admit(self, span: Any, level: int) -> Report | None:
+    def admit(self, span: EndedRun, level: int) -> Report | None:
         """Return the report of a run, with the number held back before it, or `None`."""
         key = (span._tracer.name, span._name)
         with self._lock:
@@ -142,9 +176,8 @@ class RateLimits:
                         reports.append(Report(known.level, *key, None, known.held_back))
         return reports
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin from nothing in a child."""
-        self._lock = threading.RLock()
         self._seconds = {}
 
 

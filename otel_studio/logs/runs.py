@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.trace import Span
 
+from otel_studio.base.locks import new_lock
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.record import iso_time
+from otel_studio.tracing.ended_run import KeptLog
 from otel_studio.tracing.span import StudioSpan
 
 #: Runs above the innermost one that a record is kept with too.
 _MAX_DEPTH = 16
 
 _get_context, _, _ = context_functions()
-
-
-class KeptRecord:
-    """One log record as it is kept: text only, without a secret, and no object of the program."""
-
-    __slots__ = ("exception", "level", "logger", "message", "unix_ns")
-
-    def __init__(
-        self, unix_ns: int, level: str, logger: str, message: str, exception: str | None
-    ) -> None:
-        self.unix_ns = unix_ns
-        self.level = level
-        self.logger = logger
-        self.message = message
-        self.exception = exception
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as the queries give it."""
-        return {
-            "time": iso_time(self.unix_ns),
-            "level": self.level,
-            "logger": self.logger,
-            "message": self.message,
-            "exception": self.exception,
-        }
-
-
-class KeptRecords:
-    """The last records of a run that ended; dicts are made when they are read."""
-
-    __slots__ = ("_records",)
-
-    def __init__(self, records: tuple[KeptRecord, ...]) -> None:
-        self._records = records
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (record.to_dict() for record in self._records)
 
 
 class RunFinder:
@@ -94,9 +54,9 @@ class RunRecords:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
-    def add(self, run: Any, record: KeptRecord) -> None:
+    def add(self, run: Any, record: KeptLog) -> None:
         """Keep a record with a run that goes on, and with those that it runs in."""
         for _ in range(_MAX_DEPTH):
             if run is None:
@@ -120,8 +80,4 @@ class RunRecords:
         """Turn what a run collected into what stays with it, once it has ended."""
         records = run._records
         if type(records) is deque:
-            run._records = KeptRecords(tuple(records)) if worth_keeping and records else None
-
-    def restart_after_fork(self) -> None:
-        """Go on in a child, where no other thread holds the lock."""
-        self._lock = threading.RLock()
+            run._records = tuple(records) if worth_keeping and records else None

@@ -14,14 +14,14 @@ from otel_studio.base.figures import one_collection
 from otel_studio.base.locks import new_lock
 from otel_studio.guard import report_internal_error
 from otel_studio.metrics.points import PointMaker, merged
-from otel_studio.registry.registry import Registry
+from otel_studio.registry.reading import RegistryReading
 
 
 class MetricProducer:
     """Adds the registry's metrics to readers.
 
     Args:
-        registry: the source of every number.
+        read: takes a reading of the registry, the source of every number.
         bounds: histogram bounds in seconds.
         resource: gives the resource of the points.
         version: of the instrumentation scope.
@@ -29,12 +29,12 @@ class MetricProducer:
 
     def __init__(
         self,
-        registry: Registry,
+        read: Callable[[], RegistryReading],
         bounds: tuple[float, ...],
         resource: Callable[[], Any],
         version: str,
     ) -> None:
-        self._registry = registry
+        self._read = read
         self._bounds = bounds
         self._resource = resource
         self._version = version
@@ -64,9 +64,7 @@ class MetricProducer:
             with self._collecting, one_collection():
                 data = original(metric_reader, *args, **kwargs)
                 try:
-                    return merged(
-                        data, maker.scope_metrics(self._registry.reading()), self._resource
-                    )
+                    return merged(data, maker.scope_metrics(self._read()), self._resource)
                 except Exception as error:
                     report_internal_error("collecting the registry's metrics", error)
                     return data

@@ -61,8 +61,8 @@ def summaries(reading: RegistryReading, service_name: str | None = None) -> list
     found = []
     for name in sorted({*reading.services, *active}):
         if service_name is None or name == service_name:
-            service = reading.services.get(name)
-            part = ServicePart(now, 0) if service is None else service.whole()
+            known = reading.services.get(name)
+            part = ServicePart(now, 0) if known is None else known.whole()
             found.append(_summary(name, part, active.get(name, {}), now))
     return found
 

@@ -105,6 +105,11 @@ class Registry:
         if service not in self._known[0].services:
             self._declared.append((service, self._clock.monotonic_ns()))
 
+    def service_names(self) -> list[str]:
+        """Return the services that are known now; takes no lock and folds nothing."""
+        declared = [name for name, _ in self._declared.copy()]
+        return list(dict.fromkeys([*self._known[0].services, *declared]))
+
     def reset(self, service: str) -> None:
         """Clear a service; what runs now is counted when it ends.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-import threading
 import tracemalloc
+from typing import NamedTuple
 
+from otel_studio.base.locks import new_lock
 from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
 from otel_studio.record import MEGABYTE, iso_time
@@ -36,7 +37,7 @@ class AllocationTracer:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._began_ns: int | None = None
         self._began_wall_ns = 0
         self._ends_ns = 0
@@ -77,8 +78,14 @@ class AllocationTracer:
             if self._began_ns is None:
                 return
             due = self._clock.monotonic_ns() >= self._ends_ns
-            if due or tracemalloc.get_tracemalloc_memory() > _MAX_OVERHEAD:
-                self._close(self._began_ns)
+            if not due and tracemalloc.get_tracemalloc_memory() <= _MAX_OVERHEAD:
+                return
+            ended = self._end(self._began_ns)
+        # Without the lock: a module may be any object of the program's, and so may a log handler.
+        if isinstance(ended, _Ended):
+            self._last = _result(ended)
+        else:
+            report_internal_error("the allocation window", ended)
 
     @property
     def is_open(self) -> bool:
@@ -93,9 +100,8 @@ class AllocationTracer:
                 if self._ours:
                     tracemalloc.stop()
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """End a window that the parent had open: the child pays for none it did not ask for."""
-        self._lock = threading.RLock()
         self._last = None
         self.stop()
 
@@ -103,26 +109,42 @@ class AllocationTracer:
         """Return the result of the last window, or `None` before the first."""
         return self._last
 
-    def _close(self, began_ns: int) -> None:
-        self._began_ns = None
-        duration = (self._clock.monotonic_ns() - began_ns) / 1e9
+    def _end(self, began_ns: int) -> _Ended | RuntimeError:
+        ours = self._ours
         try:
-            traced = tracemalloc.get_traced_memory()[0]
-            overhead = tracemalloc.get_tracemalloc_memory()
-            snapshot = tracemalloc.take_snapshot()
+            self._began_ns = None
+            return _Ended(
+                self._began_wall_ns,
+                (self._clock.monotonic_ns() - began_ns) / 1e9,
+                tracemalloc.get_traced_memory()[0],
+                tracemalloc.get_tracemalloc_memory(),
+                tracemalloc.take_snapshot(),
+            )
         except RuntimeError as error:  # the program stopped the tracing in between
-            report_internal_error("the allocation window", error)
-            return
+            return error
         finally:
-            if self._ours:
+            if ours:
                 tracemalloc.stop()
-        self._last = AllocationWindow(
-            started_at=iso_time(self._began_wall_ns),
-            duration_seconds=duration,
-            traced_mb=traced / MEGABYTE,
-            overhead_mb=overhead / MEGABYTE,
-            packages=_by_package(snapshot),
-        )
+
+
+class _Ended(NamedTuple):
+    """A window as the interpreter traced it."""
+
+    began_wall_ns: int
+    seconds: float
+    traced: int
+    overhead: int
+    snapshot: tracemalloc.Snapshot
+
+
+def _result(ended: _Ended) -> AllocationWindow:
+    return AllocationWindow(
+        started_at=iso_time(ended.began_wall_ns),
+        duration_seconds=ended.seconds,
+        traced_mb=ended.traced / MEGABYTE,
+        overhead_mb=ended.overhead / MEGABYTE,
+        packages=_by_package(ended.snapshot),
+    )
 
 
 def _by_package(snapshot: tracemalloc.Snapshot) -> list[PackageMemory]:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 from bisect import bisect_left
+from operator import sub
 from time import perf_counter_ns
 from typing import Any
+
+from otel_studio.resources.process_reading import CollectionCounts
+from otel_studio.resources.watch_reading import PauseReading
 
 _GENERATIONS = 3
 
 #: Upper bounds of the pause buckets, in seconds; a last bucket has no bound.
 PAUSE_BOUNDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in PAUSE_BOUNDS)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GenerationReading:
-    """One generation's figures since the process began, or since the fork in a child."""
-
-    generation: int
-    collections: int
-    collected: int
-    uncollectable: int
-    #: Collections that were timed: those since the watch started.
-    pauses: int
-    pause_seconds: float
-    longest_pause_seconds: float | None
-    #: Pauses by bucket of `PAUSE_BOUNDS`.
-    pause_buckets: tuple[int, ...]
 
 
 class CollectorWatch:
@@ -61,32 +48,26 @@ class CollectorWatch:
             except ValueError:  # the program cleared the list
                 pass
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Count from zero: the interpreter's own counts go on from the parent's."""
         self._inherited = _stats()
         self._began_ns = 0
         self._forget()
 
-    def read(self) -> tuple[GenerationReading, ...]:
-        """Return the figures of each generation as they are now."""
-        readings = []
-        for generation, (now, before) in enumerate(zip(_stats(), self._inherited, strict=True)):
-            pauses = self._pauses[generation]
-            readings.append(
-                GenerationReading(
-                    generation=generation,
-                    collections=now[0] - before[0],
-                    collected=now[1] - before[1],
-                    uncollectable=now[2] - before[2],
-                    pauses=sum(pauses),
-                    pause_seconds=self._total_ns[generation] / 1e9,
-                    longest_pause_seconds=self._longest_ns[generation] / 1e9
-                    if any(pauses)
-                    else None,
-                    pause_buckets=tuple(pauses),
-                )
-            )
-        return tuple(readings)
+    def collections(self) -> tuple[CollectionCounts, ...]:
+        """Return each generation's counts since the process began, or since the fork in a child."""
+        return tuple(
+            CollectionCounts(generation, *map(sub, now, before))
+            for generation, (now, before) in enumerate(zip(_stats(), self._inherited, strict=True))
+        )
+
+    def pauses(self) -> tuple[PauseReading, ...]:
+        """Return how long each generation's collections took, since the watch started."""
+        rows = zip(self._pauses, self._total_ns, self._longest_ns, strict=True)
+        return tuple(
+            PauseReading(generation, total_ns, longest_ns if any(pauses) else None, tuple(pauses))
+            for generation, (pauses, total_ns, longest_ns) in enumerate(rows)
+        )
 
     def _forget(self) -> None:
         self._total_ns = [0] * _GENERATIONS

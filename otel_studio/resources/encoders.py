@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
+from otel_studio.base.locks import new_lock
+from otel_studio.base.reading import process_epoch
 from otel_studio.guard import report_internal_error
 from otel_studio.record import Record
+from otel_studio.resources.optional_sums import added, subtracted, total
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +35,44 @@ class EncodeStatistics(Record):
     completed_encodes: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class EncodePart:
+    """What one source has encoded since it began, or over a window, and how it does now.
+
+    Attributes:
+        unix_ns: when it was asked.
+        completed: encodes that completed.
+        failed: encodes that failed.
+        spent_ns: what the completed ones took together.
+        told: what the source itself said last.
+    """
+
+    unix_ns: int
+    completed: int | None = None
+    failed: int | None = None
+    spent_ns: int | None = None
+    told: EncodeStatistics = dataclasses.field(default_factory=EncodeStatistics)
+
+    def __add__(self, other: EncodePart) -> EncodePart:
+        """Return two windows of this source as one."""
+        later = other if other.unix_ns >= self.unix_ns else self
+        return dataclasses.replace(
+            later,
+            completed=added(self.completed, other.completed),
+            failed=added(self.failed, other.failed),
+            spent_ns=added(self.spent_ns, other.spent_ns),
+        )
+
+    def __sub__(self, earlier: EncodePart) -> EncodePart:
+        """Return the window since this source was asked earlier."""
+        return dataclasses.replace(
+            self,
+            completed=subtracted(self.completed, earlier.completed),
+            failed=subtracted(self.failed, earlier.failed),
+            spent_ns=subtracted(self.spent_ns, earlier.spent_ns),
+        )
+
+
 class EncodeSource(Protocol):
     """Runs or watches encoders, and can say how they do."""
 
@@ -50,8 +91,9 @@ class EncodeSources:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sources: tuple[EncodeSource, ...] = ()
+        self._lock = new_lock()
+        #: Each with a number of its own: one that is added anew counts from zero.
+        self._sources: tuple[tuple[int, EncodeSource], ...] = ()
 
     def register(self, source: EncodeSource) -> Callable[[], None]:
         """Add a source; one that is known already is not added twice.
@@ -71,31 +113,49 @@ class EncodeSources:
                 "give an object that returns EncodeStatistics from it"
             )
         with self._lock:
-            if not any(known is source for known in self._sources):
-                self._sources = (*self._sources, source)
+            if not any(known is source for _number, known in self._sources):
+                self._sources = (*self._sources, (next(_numbers), source))
 
         def remove() -> None:
             with self._lock:
-                self._sources = tuple(known for known in self._sources if known is not source)
+                self._sources = tuple(row for row in self._sources if row[1] is not source)
 
         return remove
 
+    def parts(self, unix_ns: int) -> dict[str, EncodePart]:
+        """Ask every source, and return what each says, by its epoch.
+
+        Args:
+            unix_ns: the wall clock, in nanoseconds.
+        """
+        return {
+            f"{process_epoch()}-encodes-{number}": _part(unix_ns, answer)
+            for number, source in self._sources
+            for answer in _ask(source)
+        }
+
     def statistics(self) -> EncodeStatistics:
         """Return what all sources say together; a figure that none knows is `None`."""
-        answers = [answer for source in self._sources for answer in _ask(source)]
-        if len(answers) == 1:
-            return answers[0]
-        return EncodeStatistics(
-            encode_fps=_total(answer.encode_fps for answer in answers),
-            queue_length=_whole(answer.queue_length for answer in answers),
-            average_encode_time_ms=_average(answers),
-            failed_encodes=_whole(answer.failed_encodes for answer in answers),
-            hardware_acceleration_active=_any(
-                answer.hardware_acceleration_active for answer in answers
-            ),
-            completed_encodes=_whole(answer.completed_encodes for answer in answers),
-        )
+        return statistics_of(self.parts(0).values())
 
+
+def statistics_of(parts: Collection[EncodePart]) -> EncodeStatistics:
+    """Return what several sources say together; a figure that none knows is `None`.
+
+    Args:
+        parts: what each said.
+    """
+    return EncodeStatistics(
+        encode_fps=_sum(part.told.encode_fps for part in parts),
+        queue_length=total(part.told.queue_length for part in parts),
+        average_encode_time_ms=_average(parts),
+        failed_encodes=total(part.failed for part in parts),
+        hardware_acceleration_active=_any(part.told.hardware_acceleration_active for part in parts),
+        completed_encodes=total(part.completed for part in parts),
+    )
+
+
+_numbers = itertools.count(1)
 
 #: The sources of this process; the module-level function and the default monitor use them.
 process_sources = EncodeSources()
@@ -139,12 +199,19 @@ def _ask(source: EncodeSource) -> list[EncodeStatistics]:
     return []
 
 
-def _total(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def _part(unix_ns: int, told: EncodeStatistics) -> EncodePart:
+    average, completed = told.average_encode_time_ms, told.completed_encodes
+    known = average is not None and completed is not None
+    return EncodePart(
+        unix_ns,
+        completed,
+        told.failed_encodes,
+        round(average * 1e6 * completed) if known else None,  # type: ignore[operator]
+        told,
+    )
 
 
-def _whole(values: Iterable[int | None]) -> int | None:
+def _sum(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 
@@ -154,13 +221,11 @@ def _any(values: Iterable[bool | None]) -> bool | None:
     return any(known) if known else None
 
 
-def _average(answers: Iterable[EncodeStatistics]) -> float | None:
-    timed = [
-        (answer.average_encode_time_ms, answer.completed_encodes or 0)
-        for answer in answers
-        if answer.average_encode_time_ms is not None
-    ]
-    encodes = sum(count for _, count in timed)
-    if not encodes:
-        return None
-    return sum(average * count for average, count in timed) / encodes
+def _average(parts: Collection[EncodePart]) -> float | None:
+    timed = [part for part in parts if part.spent_ns is not None]
+    encodes = total(part.completed for part in timed)
+    if encodes:
+        return (total(part.spent_ns for part in timed) or 0) / encodes / 1e6
+    untimed = [part.told.average_encode_time_ms for part in parts if part.completed is None]
+    # without its weight an average goes with no other
+    return untimed[0] if len(parts) == len(untimed) == 1 else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import threading
 import weakref
 
+from otel_studio.base.locks import new_lock
 from otel_studio.guard import warn_once
 
 #: Loops watched at a time; a program has one or a few.
@@ -31,18 +31,24 @@ class _Watch:
         self.name = name
         self._interval = interval
         self._due: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        #: Held weakly, for it holds its loop.
+        self._timer: weakref.ref[asyncio.TimerHandle] | None = None
         self._stopped = False
         self._worst = self._total = 0.0
         self._samples = 0
-        loop.call_soon_threadsafe(self._set)
+
+    def begin(self) -> None:
+        """Set the first timer; the loop is the program's, so no lock is held here."""
+        loop = self.loop()
+        if loop is not None:
+            loop.call_soon_threadsafe(self._set)
 
     def _set(self) -> None:
         loop = self.loop()
         if loop is None or self._stopped:
             return
         self._due = loop.time() + self._interval
-        self._timer = loop.call_at(self._due, self._called)
+        self._timer = weakref.ref(loop.call_at(self._due, self._called))
 
     def _called(self) -> None:
         loop = self.loop()
@@ -68,7 +74,7 @@ class _Watch:
 
     def stop(self) -> None:
         self._stopped = True
-        loop, timer = self.loop(), self._timer
+        loop, timer = self.loop(), None if self._timer is None else self._timer()
         if loop is None or timer is None or loop.is_closed():
             return
         try:
@@ -94,7 +100,7 @@ class EventLoopWatch:
     def __init__(self, interval: float = 0.25) -> None:
         self._interval = interval
         self._watches: list[_Watch] = []
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._readings: tuple[LoopReading, ...] = ()
 
     def watch(self, loop: asyncio.AbstractEventLoop | None = None, name: str = "main") -> None:
@@ -120,14 +126,16 @@ class EventLoopWatch:
             self._leave_closed()
             if any(watch.loop() is loop for watch in self._watches):
                 return
-            if len(self._watches) >= MAX_LOOPS:
-                warn_once(
-                    "event loop", "limit", "only %d event loops are watched at a time", MAX_LOOPS
-                )
-                return
-            taken = {watch.name for watch in self._watches}
-            number = next(n for n in range(1, MAX_LOOPS + 1) if _numbered(name, n) not in taken)
-            self._watches.append(_Watch(loop, _numbered(name, number), self._interval))
+            full = len(self._watches) >= MAX_LOOPS
+            if not full:
+                taken = {watch.name for watch in self._watches}
+                number = next(n for n in range(1, MAX_LOOPS + 1) if _numbered(name, n) not in taken)
+                watch = _Watch(loop, _numbered(name, number), self._interval)
+                self._watches.append(watch)
+        if full:
+            warn_once("event loop", "limit", "only %d event loops are watched at a time", MAX_LOOPS)
+        else:
+            watch.begin()
 
     def close_window(self) -> None:
         """End the present window in every loop; `readings` then tells of it."""
@@ -151,9 +159,8 @@ class EventLoopWatch:
         for watch in watches:
             watch.stop()
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the parent's loops: no thread of the child runs them."""
-        self._lock = threading.RLock()
         self._watches = []
         self._readings = ()
 

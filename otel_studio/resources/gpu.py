@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
+import functools
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from otel_studio.base import figures
+from otel_studio.base.locks import new_lock, was_held_at_fork
+from otel_studio.base.reading import process_epoch
+from otel_studio.base.worker import Worker
 from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error
+from otel_studio.guard import note_internal_error, write_notes
 from otel_studio.resources import gpu_records
 from otel_studio.resources.encoders import EncodeSources, process_sources
 from otel_studio.resources.gpu_nvml import Bindings, load_bindings
 from otel_studio.resources.gpu_process import OwnProcess
 from otel_studio.resources.gpu_reader import GpuReader
+from otel_studio.resources.gpu_reading import GpuReading, reading_of
 from otel_studio.resources.gpu_readings import DeviceSnapshot
 from otel_studio.resources.gpu_records import GpuMetrics
 from otel_studio.resources.gpu_schedule import Schedule, Tier
@@ -36,7 +41,7 @@ _SECOND = 1_000_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class GpuSnapshot:
+class _Shown:
     """What was read last; `reason` says why there are no devices."""
 
     devices: tuple[DeviceSnapshot, ...] = ()
@@ -75,22 +80,20 @@ class GpuMonitor:
         self._load = load
         self._given_process = process
         self._encode_sources = encode_sources
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._reading = threading.Lock()
-        self._forking: set[int] = set()
+        #: Held while the driver is called. A fork waits for it: a child that is forked inside of a
+        #: call inherits the library's own locks as they are then.
+        self._driver = new_lock(hold_for_fork=True)
+        self._started = False
         self._begin(NOT_STARTED)
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._started and self._worker.is_running:
             return
-        self._stop = threading.Event()
+        self._started = True
         self._begin(NOT_READ_YET)
-        self._thread = threading.Thread(
-            target=self._run, args=(self._reader, self._stop), name=THREAD_NAME, daemon=True
-        )
-        self._thread.start()
+        self._worker.start()
+        self._worker.wake()  # the first reading is due at once
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread and give the driver back; from then on there are no figures.
@@ -99,48 +102,35 @@ class GpuMonitor:
             timeout: seconds to wait for a call that the driver does not return from. After that
                 the thread is left behind, and ends by itself when the call returns.
         """
-        self._stop.set()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(timeout)  # it closes its reader itself
-        elif self._reading.acquire(timeout=timeout):
-            try:
-                self._reader.close()
-            finally:
-                self._reading.release()
+        self._started = False
+        reader, worker = self._reader, self._worker
         self._begin(STOPPED)
+        ended = worker.stop(timeout)
+        # A thread that is inside a call closes its reader itself, once it finds another one here.
+        if self._driver.acquire(timeout=timeout if ended else 0):
+            try:
+                reader.close()
+            finally:
+                self._driver.release()
 
-    def hold_for_fork(self, timeout: float = 1.0) -> None:
-        """Wait until no call is inside the driver, and let none begin: before a fork.
+    def before_fork(self) -> None:
+        """The driver's lock is waited for and held by the fork protocol."""
 
-        Args:
-            timeout: seconds to wait; a child that is forked later than that goes without GPU
-                figures, since the library's locks stay held in it.
-        """
-        if self._reading.acquire(timeout=timeout):
-            self._forking.add(threading.get_ident())
+    def after_fork_in_parent(self) -> None:
+        """The fork protocol has let go of the driver's lock."""
 
-    def release_after_fork(self) -> None:
-        """Let the thread go on, in the parent."""
-        if threading.get_ident() in self._forking:
-            self._forking.discard(threading.get_ident())
-            self._reading.release()
-
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin anew in a forked child, where the thread is gone and the connection is another's.
 
-        Nothing is shut down here: the connection that was inherited belongs to the parent.
+        Nothing is shut down here: the connection that was inherited belongs to the parent. The
+        thread starts again when a figure is asked for.
         """
-        was_running = self._thread is not None and not self._stop.is_set()
-        was_inside_a_call = self._reading.locked() and threading.get_ident() not in self._forking
-        self._thread = None
-        self._forking = set()
-        self._reading = threading.Lock()
-        self._stop = threading.Event()
         self.batches = Counter()
-        self._begin(FORKED_IN_A_CALL if was_inside_a_call else NOT_STARTED)
-        if was_running and not was_inside_a_call:
-            self.start()
+        if was_held_at_fork(self._driver):
+            self._begin(NOT_READ_YET if self._started else NOT_STARTED)
+        else:
+            self._started = False
+            self._begin(FORKED_IN_A_CALL)
 
     def sample(self, now_ns: int | None = None) -> float | None:
         """Read what is due now; what the thread does again and again, and tests step by step.
@@ -151,13 +141,19 @@ class GpuMonitor:
         Returns:
             Seconds until the next reading, or `None` when there will never be one.
         """
-        return self._read_once(self._reader, now_ns)
+        reader = self._reader
+        try:
+            return self._read_once(reader, now_ns)
+        finally:
+            reader.write_said()
+            write_notes()
 
-    def snapshot(self) -> GpuSnapshot:
-        """Return the devices with what is known of them now: old readings are left out."""
-        now_ns = self._clock.monotonic_ns()
-        shown = self._snapshot
-        return GpuSnapshot(tuple(device.as_of(now_ns) for device in shown.devices), shown.reason)
+    def reading(self) -> GpuReading:
+        """Return the devices with what is known of them now, and what encoders say of themselves.
+
+        The driver is not called; old readings are left out.
+        """
+        return self._take(with_encodes=True)
 
     def register_instruments(self, meter: Meter) -> None:
         """Create the GPU instruments on a meter; once per meter.
@@ -165,9 +161,10 @@ class GpuMonitor:
         Args:
             meter: an OpenTelemetry meter.
         """
-        from otel_studio.resources import gpu_instruments
+        from otel_studio.resources.gpu_instruments import FIGURES
 
-        gpu_instruments.register(meter, lambda: self.snapshot().devices)
+        # No instrument shows encodes, so a collection does not run the program's sources either.
+        figures.register(meter, FIGURES, functools.partial(self._take, with_encodes=False))
 
     def utilization_metrics(self) -> list[GpuMetrics]:
         """Return one record per GPU and MIG device; none, with a `reason`, where there is none.
@@ -177,23 +174,38 @@ class GpuMonitor:
             >>> [gpu.temperature_celsius for gpu in GpuMonitor(SystemClock()).utilization_metrics()]
             []
         """
-        encodes = self._encode_sources.statistics()
-        return [gpu_records.describe(device, encodes) for device in self.snapshot().devices]
+        return gpu_records.utilization_metrics(self.reading())
 
     @property
     def reason(self) -> str | None:
         """Why there are no devices, in words; `None` when there are."""
-        shown = self._snapshot
+        shown = self._shown
         return None if shown.devices else shown.reason
 
     def _begin(self, reason: str) -> None:
+        """Forget everything; what still reads with an earlier reader finds another one here."""
         self._schedule = Schedule()
-        self._reader = GpuReader(self._given_process or OwnProcess(), self._load)
-        self._snapshot = GpuSnapshot(reason=reason)
+        reader = self._reader = GpuReader(self._given_process or OwnProcess(), self._load)
+        self._shown = _Shown(reason=reason)
+        worker = self._worker = Worker(
+            THREAD_NAME, lambda: self._look(worker, reader), interval=Tier.FAST.value
+        )
+
+    def _take(self, *, with_encodes: bool) -> GpuReading:
+        if self._started and not self._worker.is_running and not self._reader.is_hopeless:
+            self._worker.wake()  # after a fork, or where something killed the thread
+        now_ns, unix_ns, shown = self._clock.monotonic_ns(), self._clock.time_ns(), self._shown
+        return reading_of(
+            unix_ns,
+            process_epoch(),
+            shown.reason,
+            [device.as_of(now_ns) for device in shown.devices],
+            self._encode_sources.parts(unix_ns) if with_encodes else {},
+        )
 
     def _read_once(self, reader: GpuReader, now_ns: int | None = None) -> float | None:
         """Read what is due with a reader, as long as it is the monitor's: `stop` changes it."""
-        with self._reading:
+        with self._driver:
             if reader is not self._reader:
                 return None
             return self._sample(reader, self._clock.monotonic_ns() if now_ns is None else now_ns)
@@ -204,23 +216,22 @@ class GpuMonitor:
         try:
             devices = reader.read(due, now_ns, self._clock.time_ns())
         except Exception as error:
-            report_internal_error("the GPU monitor", error)
+            note_internal_error("the GPU monitor", error)
         else:
             if reader is self._reader:  # else it was stopped while the driver took its time
-                self._snapshot = GpuSnapshot(devices, reader.reason)
+                self._shown = _Shown(devices, reader.reason)
         if reader.is_hopeless:
             return None
         wait_ns = reader.wait_ns(now_ns)
         return (self._schedule.wait_ns(now_ns) if wait_ns is None else wait_ns) / _SECOND
 
-    def _run(self, reader: GpuReader, stop: threading.Event) -> None:
-        try:
-            while not stop.is_set():
-                wait = self._read_once(reader)
-                if wait is None:
-                    break
-                stop.wait(wait)
-        except Exception as error:
-            report_internal_error("the GPU monitor's thread", error)
-        finally:
-            reader.close()
+    def _look(self, worker: Worker, reader: GpuReader) -> float | None:
+        """Read once on the thread; end it where no reading is to follow."""
+        wait = self._read_once(reader)
+        reader.write_said()
+        write_notes()
+        if wait is None or reader is not self._reader:
+            with self._driver:
+                reader.close()
+            worker.stop(0)
+        return wait

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, NamedTuple
 
-from otel_studio.guard import logger
+from otel_studio.guard import logger, raised_by_signal_handler
 from otel_studio.resources import gpu_nvml
 from otel_studio.resources.gpu_nvml import Nvml, NvmlFailure, text
 from otel_studio.resources.gpu_readings import DeviceIdentity
@@ -48,16 +48,24 @@ class Memory:
     def __init__(self) -> None:
         self._said: set[tuple[str, str]] = set()
         self._strikes: Counter[tuple[str, str]] = Counter()
+        self._unwritten: deque[tuple[int, str, tuple[object, ...]]] = deque()
 
     def say(self, level: int, device: str, topic: str, message: str, *args: object) -> None:
-        """Log a message once per device and topic, and never fail."""
+        """Have a message logged once per device and topic, by the next `write`."""
         if (device, topic) in self._said or len(self._said) >= _MAX_SAID:
             return
         self._said.add((device, topic))
-        try:
-            logger.log(level, message, *args)
-        except Exception:  # a handler of the host may raise; that is not ours to pass on
-            pass
+        self._unwritten.append((level, message, args))
+
+    def write(self) -> None:
+        """Log what was said, and never fail; not under the driver's lock, for handlers may wait."""
+        for _ in range(len(self._unwritten)):
+            try:
+                level, message, args = self._unwritten.popleft()
+                logger.log(level, message, *args)
+            except Exception as error:  # a handler of the host's may raise; or there is none left
+                if raised_by_signal_handler(error):
+                    raise
 
     def strike(self, device: str, function: str) -> bool:
         """Count a failure of a call, and return whether it is to be made no more."""

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 
-from otel_studio.guard import report_internal_error
+from otel_studio.guard import note_internal_error
 from otel_studio.resources.gpu_batches import Totals, read_fast, read_medium, read_slow
 from otel_studio.resources.gpu_device import Device, DeviceLost, DriverGone, HandlesStale, Memory
 from otel_studio.resources.gpu_devices import DeviceList
@@ -77,6 +77,10 @@ class GpuReader:
         """
         return None if self._is_open else max(0, self._retry_at_ns - now_ns)
 
+    def write_said(self) -> None:
+        """Log what came up while devices were read; not to be called while the driver is held."""
+        self._memory.write()
+
     def close(self) -> None:
         """Give the library back."""
         self._is_open = False
@@ -142,7 +146,7 @@ class GpuReader:
             except DriverGone:
                 raise
             except Exception as error:  # a fault of ours with one device leaves the others alone
-                report_internal_error(f"reading the GPU {uuid}", error)
+                note_internal_error(f"reading the GPU {uuid}", error)
         return stale
 
     def _read_device(self, device: Device, due: frozenset[Tier], now_ns: int, wall_ns: int) -> None:

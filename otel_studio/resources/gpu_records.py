@@ -6,6 +6,7 @@ import dataclasses
 
 from otel_studio.record import Record, iso_time, megabytes
 from otel_studio.resources.encoders import EncodeStatistics
+from otel_studio.resources.gpu_reading import GpuReading
 from otel_studio.resources.gpu_readings import (
     DeviceSnapshot,
     EncoderSession,
@@ -158,13 +159,20 @@ class GpuMetrics(Record):
     process: GpuProcessShare
 
 
-def describe(device: DeviceSnapshot, encodes: EncodeStatistics) -> GpuMetrics:
-    """Return the record of a device.
+def utilization_metrics(reading: GpuReading) -> list[GpuMetrics]:
+    """Return the record of each device.
 
     Args:
-        device: its snapshot, stale readings already left out.
-        encodes: what the encoders of this process say.
+        reading: of one process, or of several.
     """
+    encodes = reading.encode_statistics
+    return [
+        _describe(device, reading.share(device.identity.uuid) or ProcessShare(), encodes)
+        for device in reading.snapshots
+    ]
+
+
+def _describe(device: DeviceSnapshot, share: ProcessShare, encodes: EncodeStatistics) -> GpuMetrics:
     fast = device.fast or FastReading(0, 0)
     medium = device.medium or MediumReading(0)
     slow = device.slow or SlowReading(0)
@@ -206,7 +214,7 @@ def describe(device: DeviceSnapshot, encodes: EncodeStatistics) -> GpuMetrics:
         pcie_receive_bytes_per_second=slow.pcie_receive_rate,
         pcie_generation=slow.pcie_generation,
         pcie_width=slow.pcie_width,
-        process=_process(medium.share),
+        process=_process(share),
     )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from otel_studio.record import MEGABYTE, iso_time, megabytes
 from otel_studio.resources.allocators import AllocatorReading
-from otel_studio.resources.collector_watch import GenerationReading
 from otel_studio.resources.memory_alerts import MemoryAlerts, memory_rules
 from otel_studio.resources.memory_records import (
     AllocationWindow,
@@ -22,51 +21,39 @@ from otel_studio.resources.memory_records import (
 )
 from otel_studio.resources.reading import ResourceReading
 from otel_studio.resources.service_memory import ServiceReading
+from otel_studio.resources.watch_reading import AllocationSums, PauseReading
 
 #: Sizes are in MB of a million bytes, as in every record.
 
 
-def memory_usage(
-    reading: ResourceReading,
-    services: Mapping[str, ServiceReading],
-    known_services: Iterable[str],
-    now_ns: int,
-    window: AllocationWindow | None,
-    operations: list[OperationAllocations],
-    alerts: MemoryAlerts,
-    gc_enabled: bool,
-) -> MemoryUsage:
-    """Return the record of the process's memory.
+def memory_usage(reading: ResourceReading, alerts: list[MemoryAlert]) -> MemoryUsage:
+    """Return the record of the memory of one process, or of several together.
 
     Args:
-        reading: the process, the system and the collector.
-        services: what each service held at the last sample.
-        known_services: names that traced modules may belong to.
-        now_ns: the wall clock, in nanoseconds.
-        window: the last window of traced allocations, if there was one.
-        operations: what sampled runs changed.
-        alerts: holds the thresholds.
-        gc_enabled: whether automatic collection is on.
+        reading: the processes and their machine.
+        alerts: those that hold.
     """
-    process, system = reading.process, reading.system
+    process, system = reading.latest, reading.machine.system
+    resident = reading.held("resident")
+    operations = operation_records(reading.operations)
     return MemoryUsage(
-        timestamp=iso_time(now_ns),
+        timestamp=iso_time(process.unix_ns),
         pid=process.pid,
-        total_memory_mb=megabytes(process.resident),
-        peak_memory_mb=megabytes(process.peak_resident),
-        unique_memory_mb=megabytes(reading.slow.unique),
-        virtual_memory_mb=megabytes(process.virtual),
-        swapped_memory_mb=megabytes(process.swapped),
+        total_memory_mb=megabytes(resident),
+        peak_memory_mb=megabytes(reading.peak_resident),
+        unique_memory_mb=megabytes(reading.held("unique")),
+        virtual_memory_mb=megabytes(reading.held("virtual")),
+        swapped_memory_mb=megabytes(reading.held("swapped")),
         limit_mb=megabytes(system.memory_limit),
         limit_source=system.memory_source,
-        process_utilization=_ratio(process.resident, system.memory_limit),
+        process_utilization=_ratio(resident, system.memory_limit),
         system_utilization=_ratio(system.memory_working_set, system.memory_limit),
-        threads=process.threads,
-        services=_services(reading, services, known_services, window, operations),
-        fragmentation=fragmentation(reading.slow.allocators),
-        gc_stats=_gc_stats(reading.generations, gc_enabled),
-        memory_alerts=alerts_of(reading, services, alerts),
-        allocation_window=window,
+        threads=reading.held("threads"),
+        services=_services(reading, operations),
+        fragmentation=fragmentation(reading.allocators),
+        gc_stats=_gc_stats(reading),
+        memory_alerts=alerts,
+        allocation_window=reading.latest_watch.window,
         operations=operations,
         measured_by={
             "total_memory_mb": "resident set of the process",
@@ -81,19 +68,65 @@ def memory_usage(
     )
 
 
-def alerts_of(
-    reading: ResourceReading, services: Mapping[str, ServiceReading], alerts: MemoryAlerts
-) -> list[MemoryAlert]:
-    """Return the memory alerts that hold for a reading."""
-    process, system = reading.process, reading.system
+def alerts_of(reading: ResourceReading, alerts: MemoryAlerts) -> list[MemoryAlert]:
+    """Return the memory alerts that hold for a reading.
+
+    Args:
+        reading: the processes and their machine.
+        alerts: holds the thresholds, and since when each is exceeded.
+    """
+    resident, system = reading.held("resident"), reading.machine.system
     figures = {
-        "process_utilization": _ratio(process.resident, system.memory_limit),
+        "process_utilization": _ratio(resident, system.memory_limit),
         "system_utilization": _ratio(system.memory_working_set, system.memory_limit),
-        "memory_mb": megabytes(process.resident),
-        "fragmentation": fragmentation(reading.slow.allocators).ratio,
-        "services": {name: megabytes(row.held) for name, row in services.items()},
+        "memory_mb": megabytes(resident),
+        "fragmentation": fragmentation(reading.allocators).ratio,
+        "services": {name: megabytes(row.held) for name, row in reading.services.items()},
     }
     return alerts.evaluate(memory_rules(alerts.thresholds, figures))
+
+
+def traced_services(
+    window: AllocationWindow | None, names: Callable[[], Iterable[str]]
+) -> tuple[str, ...]:
+    """Return the services that a traced package belongs to: those that it is named after.
+
+    Args:
+        window: the last window of traced allocations.
+        names: returns the services that exist.
+    """
+    if window is None:
+        return ()
+    modules: set[str] = set()
+    for row in window.packages:
+        words = row.package.split(".")
+        modules.update(".".join(words[:count]) for count in range(1, len(words) + 1))
+    return tuple(sorted(modules.intersection(names())))
+
+
+def operation_records(
+    operations: Mapping[tuple[str, str], AllocationSums],
+) -> list[OperationAllocations]:
+    """Return what sampled runs changed, the operation with the largest change of memory first.
+
+    Args:
+        operations: by service and operation.
+    """
+    return [
+        OperationAllocations(
+            service=service,
+            operation=operation,
+            sampled_runs=sums.runs,
+            overlapped_runs=sums.overlapped,
+            allocations=sums.allocations if sums.runs else None,
+            deallocations=sums.deallocations if sums.runs else None,
+            total_resident_change_mb=None if sums.largest is None else sums.resident / MEGABYTE,
+            largest_resident_change_mb=megabytes(sums.largest),
+        )
+        for (service, operation), sums in sorted(
+            operations.items(), key=lambda item: -item[1].resident
+        )
+    ]
 
 
 def fragmentation(allocators: tuple[AllocatorReading, ...]) -> Fragmentation:
@@ -118,15 +151,13 @@ def fragmentation(allocators: tuple[AllocatorReading, ...]) -> Fragmentation:
 
 
 def _services(
-    reading: ResourceReading,
-    tracked: Mapping[str, ServiceReading],
-    known: Iterable[str],
-    window: AllocationWindow | None,
-    operations: list[OperationAllocations],
+    reading: ResourceReading, operations: list[OperationAllocations]
 ) -> dict[str, ServiceMemory]:
-    resident = megabytes(reading.process.resident)
+    resident = megabytes(reading.held("resident"))
+    window, tracked = reading.latest_watch.window, reading.services
+    traced = reading.latest_watch.traced_services
     services = {}
-    for name in sorted({*tracked, *known, *(row.service for row in operations)}):
+    for name in sorted({*tracked, *traced, *(row.service for row in operations)}):
         figures = _Figures()
         if window is not None:
             figures.take_window(name, window)
@@ -187,18 +218,20 @@ class _Figures:
             self.measured_by.update(allocations=how, deallocations=how)
 
 
-def _gc_stats(generations: tuple[GenerationReading, ...], enabled: bool) -> GcStats:
-    timed = sum(row.pauses for row in generations)
-    total = sum(row.pause_seconds for row in generations)
-    longest = [row.longest_pause_seconds for row in generations if row.longest_pause_seconds]
+def _gc_stats(reading: ResourceReading) -> GcStats:
+    counts = reading.collections
+    pauses = {row.generation: row for row in reading.pauses}
+    timed = sum(row.count for row in pauses.values())
+    total_ms = sum(row.total_ns for row in pauses.values()) / 1e6
+    longest = [row.longest_ns for row in pauses.values() if row.longest_ns is not None]
     return GcStats(
-        enabled=enabled,
-        collections=sum(row.collections for row in generations),
-        objects_freed=sum(row.collected for row in generations),
-        uncollectable=sum(row.uncollectable for row in generations),
-        average_collection_time_ms=total / timed * 1e3 if timed else None,
-        longest_collection_ms=max(longest) * 1e3 if longest else None,
-        total_collection_time_ms=total * 1e3,
+        enabled=reading.latest.gc_enabled,
+        collections=sum(row.collections for row in counts),
+        objects_freed=sum(row.collected for row in counts),
+        uncollectable=sum(row.uncollectable for row in counts),
+        average_collection_time_ms=total_ms / timed if timed else None,
+        longest_collection_ms=max(longest) / 1e6 if longest else None,
+        total_collection_time_ms=total_ms,
         timed_collections=timed,
         generations=[
             GenerationStats(
@@ -206,12 +239,11 @@ def _gc_stats(generations: tuple[GenerationReading, ...], enabled: bool) -> GcSt
                 collections=row.collections,
                 objects_freed=row.collected,
                 uncollectable=row.uncollectable,
-                total_collection_time_ms=row.pause_seconds * 1e3,
-                longest_collection_ms=None
-                if row.longest_pause_seconds is None
-                else row.longest_pause_seconds * 1e3,
+                total_collection_time_ms=pause.total_ns / 1e6,
+                longest_collection_ms=None if pause.longest_ns is None else pause.longest_ns / 1e6,
             )
-            for row in generations
+            for row in counts
+            for pause in [pauses.get(row.generation, PauseReading(row.generation, 0, None, ()))]
         ],
     )
 

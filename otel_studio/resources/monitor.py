@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from otel_studio import guard
+from otel_studio.base import figures
+from otel_studio.base.locks import new_lock
+from otel_studio.base.reading import new_epoch, process_epoch
+from otel_studio.base.worker import Worker
 from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error
-from otel_studio.resources import instruments
 from otel_studio.resources.allocation_window import AllocationTracer
-from otel_studio.resources.allocators import read_allocators
 from otel_studio.resources.collector_watch import CollectorWatch
 from otel_studio.resources.event_loop import EventLoopWatch
 from otel_studio.resources.host_files import HostFiles
+from otel_studio.resources.host_reader import HostReader
+from otel_studio.resources.instruments import FIGURES
 from otel_studio.resources.memory_alerts import MemoryAlerts, MemoryThresholds
 from otel_studio.resources.memory_records import MemoryUsage
-from otel_studio.resources.memory_report import alerts_of, memory_usage
+from otel_studio.resources.memory_report import alerts_of, memory_usage, traced_services
 from otel_studio.resources.operation_allocations import OperationAllocationSampler
-from otel_studio.resources.process import ProcessReader, ProcessReading
-from otel_studio.resources.psutil_source import PsutilSource, load_psutil
-from otel_studio.resources.reading import ResourceReading, SlowReading
+from otel_studio.resources.psutil_source import load_psutil
+from otel_studio.resources.reading import ResourceReading
 from otel_studio.resources.service_memory import MemoryTracker
-from otel_studio.resources.system import SystemReader, SystemReading
-from otel_studio.resources.utilization import UtilizationWindow
+from otel_studio.resources.watch_reading import WatchPart
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
-
-T = TypeVar("T")
 
 #: Seconds for which one reading serves everyone who asks.
 SHARED_SECONDS = 0.5
 #: Seconds between two readings, for metrics, of what costs more (USS, allocators).
 SLOW_SECONDS = 10.0
+#: The same for a query about memory.
+_QUERY_SECONDS = 1.0
 _WINDOW_POLL_SECONDS = 0.5
 #: A tick may come this much of the interval early without costing a window.
 _EARLY = 0.8
@@ -73,14 +73,10 @@ class ResourceMonitor:
         service_names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         files = HostFiles(root)
-        source = PsutilSource(psutil)
         self._clock = clock
         self._service_names = service_names
         self._interval = interval
-        self._process = ProcessReader(files, source)
-        self._system = SystemReader(files, source)
-        self._process_cpu = UtilizationWindow(interval * _EARLY)
-        self._system_cpu = UtilizationWindow(interval * _EARLY)
+        self._host = HostReader(clock, interval * _EARLY, files, psutil)
         self._collector = CollectorWatch()
         self._loops = EventLoopWatch()
         self._tracer = AllocationTracer(clock)
@@ -91,13 +87,13 @@ class ResourceMonitor:
             if sample_operations
             else None
         )
-        # A collection that starts while it is held may run a finalizer that asks for figures.
-        self._lock = threading.RLock()
-        self._latest: ResourceReading | None = None
-        self._slow: SlowReading | None = None
+        self._lock = new_lock()
+        self._epoch = new_epoch()
+        #: When it was taken, by the monotonic clock, in which process, and what it is.
+        self._latest: tuple[int, int, ResourceReading] | None = None
         self._sampled_ns: int | None = None
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._started = False
+        self._worker = Worker("otel-studio-resources", self._work, interval=interval)
         self._read()  # the first windows of processor use count from here
 
     def register_instruments(self, meter: Meter) -> None:
@@ -106,15 +102,15 @@ class ResourceMonitor:
         Args:
             meter: makes them; a figure without a source leaves no point.
         """
-        instruments.register(meter, self.reading)
+        figures.register(meter, FIGURES, self.reading)
 
     def start(self) -> None:
         """Begin to time collections and to sample on a thread; a second call does nothing."""
-        with self._lock:
-            if self._thread is not None:
-                return
+        if not self._started:
+            self._started = True
             self._collector.start()
-            self._start_thread()
+            self._worker.allow()
+        self._worker.start()
 
     def stop(self, timeout: float = 1.0) -> None:
         """End the thread and take every hook out of the interpreter and its event loops.
@@ -122,43 +118,42 @@ class ResourceMonitor:
         Args:
             timeout: seconds to wait for a sample that is under way.
         """
-        with self._lock:
-            thread, self._thread = self._thread, None
-        self._stop.set()
+        self._started = False
         self._collector.stop()
         self._loops.stop()
         self._tracer.stop()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        self._worker.stop(timeout)
 
-    def restart_after_fork(self) -> None:
-        """Go on in a forked child: counts from zero, its own figures, a thread of its own."""
-        running = self._thread is not None
-        self._lock = threading.RLock()
-        self._stop = threading.Event()
-        self._thread = None
-        self._latest = self._slow = None
+    def before_fork(self) -> None:
+        """Nothing is held: every lock is free again in a child."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was held."""
+
+    def after_fork_in_child(self) -> None:
+        """Go on in a forked child: counts from zero, and figures of its own.
+
+        The thread starts again when a figure is asked for.
+        """
+        self._worker.after_fork_in_child()
+        self._epoch = new_epoch()
+        self._latest = None
         self._sampled_ns = None
-        self._process_cpu.forget()
-        self._system_cpu.forget()
-        for part in (self._collector, self._loops, self._tracer, self.memory):
-            part.restart_after_fork()
+        for part in (self._host, self._collector, self._loops, self._tracer, self.memory):
+            part.after_fork_in_child()
         if self.operation_allocations is not None:
-            self.operation_allocations.restart_after_fork()
-        self._read()  # the first windows of processor use count from here
-        if running:
-            self._start_thread()
+            self.operation_allocations.after_fork_in_child()
+        self._take(SLOW_SECONDS)  # the first windows of processor use count from here
 
     def reading(self) -> ResourceReading:
         """Return the present figures; for half a second everyone gets the same ones."""
-        latest = self._latest
-        if latest is not None and self._is_fresh(latest):
+        self._keep_working()
+        latest = self._fresh()
+        if latest is not None:
             return latest
-        if self._thread is None and self._sample_is_due():
+        if not self._started and self._sample_is_due():
             self._sample()
-        with self._lock:
-            latest = self._latest
-            return latest if latest is not None and self._is_fresh(latest) else self._read()
+        return self._fresh() or self._read()
 
     def tick(self) -> None:
         """Sample services and loops, and end what is due; the thread calls this."""
@@ -169,23 +164,11 @@ class ResourceMonitor:
 
     def memory_usage_metrics(self) -> MemoryUsage:
         """Return the memory of the process, by service where that was asked for."""
+        self._keep_working()
         self.memory.sample()
         self._tracer.close_if_due()
-        reading = dataclasses.replace(
-            self.reading(), slow=self._slow_reading(1.0), generations=self._collector.read()
-        )
-        sampler = self.operation_allocations
-        return memory_usage(
-            reading,
-            # sampled just now, where the reading may be half a second old
-            services=self.memory.readings(),
-            known_services=self._service_names(),
-            now_ns=self._clock.time_ns(),
-            window=self._tracer.last(),
-            operations=[] if sampler is None else sampler.records(),
-            alerts=self._alerts,
-            gc_enabled=gc.isenabled(),
-        )
+        reading = self._read(_QUERY_SECONDS)
+        return memory_usage(reading, alerts_of(reading, self._alerts))
 
     def set_memory_alert_thresholds(
         self, thresholds: Mapping[str, float | None]
@@ -217,7 +200,10 @@ class ResourceMonitor:
         Raises:
             ValueError: for another length.
         """
-        return self._tracer.open(seconds)
+        opened = self._tracer.open(seconds)
+        if self._started:
+            self._worker.wake()  # it looks more often while a window is open
+        return opened
 
     def watch_event_loop(
         self, loop: asyncio.AbstractEventLoop | None = None, name: str = "main"
@@ -225,23 +211,23 @@ class ResourceMonitor:
         """Measure how late an event loop runs what is due; see `EventLoopWatch.watch`."""
         self._loops.watch(loop, name)
 
-    def _start_thread(self) -> None:
-        self._stop.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._stop,), name="otel-studio-resources", daemon=True
-        )
-        self._thread.start()
+    def _keep_working(self) -> None:
+        """Have a thread that is gone started anew: after a fork, or where something killed it."""
+        if self._started and not self._worker.is_running:
+            self._worker.wake()
 
-    def _run(self, stop: threading.Event) -> None:
-        while not stop.wait(_WINDOW_POLL_SECONDS if self._tracer.is_open else self._interval):
-            try:
-                self.tick()
-            except Exception as error:
-                report_internal_error("the sampling of resources", error)
+    def _work(self) -> float | None:
+        self.tick()
+        guard.write_notes()
+        return _WINDOW_POLL_SECONDS if self._tracer.is_open else None
 
-    def _is_fresh(self, latest: ResourceReading) -> bool:
-        age = self._clock.monotonic_ns() - latest.taken_ns
-        return age < SHARED_SECONDS * 1e9 and latest.process.pid == os.getpid()
+    def _fresh(self) -> ResourceReading | None:
+        latest = self._latest
+        if latest is None:
+            return None
+        taken_ns, pid, reading = latest
+        age = self._clock.monotonic_ns() - taken_ns
+        return reading if age < SHARED_SECONDS * 1e9 and pid == os.getpid() else None
 
     def _sample_is_due(self) -> bool:
         before = self._sampled_ns
@@ -254,45 +240,31 @@ class ResourceMonitor:
         self._loops.close_window()
         self._tracer.close_if_due()
         self.memory.sample()
-        alerts_of(self.reading(), self.memory.readings(), self._alerts)
+        alerts_of(self._fresh() or self._read(), self._alerts)
 
-    def _read(self) -> ResourceReading:
-        now = self._clock.monotonic_ns()
-        process = _or_else("the figures of the process", self._process.read, _no_process)
-        system = _or_else("the figures of the system", self._system.read, SystemReading)
-        seconds = {"user": process.cpu_user, "system": process.cpu_system}
-        self._process_cpu.update(now, seconds, system.cpus_available)
-        self._system_cpu.update(now, system.cpu, system.cpu_count)
-        reading = ResourceReading(
-            taken_ns=now,
-            process=process,
-            system=system,
-            process_cpu=self._process_cpu.fractions,
-            system_cpu=self._system_cpu.fractions,
-            generations=self._collector.read(),
-            loops=self._loops.readings(),
-            services=self.memory.readings(),
-            slow=self._slow_reading(SLOW_SECONDS),
-        )
-        self._latest = reading
+    def _read(self, oldest_seconds: float = SLOW_SECONDS) -> ResourceReading:
+        reading = self._take(oldest_seconds)
+        guard.write_notes()
         return reading
 
-    def _slow_reading(self, oldest_seconds: float) -> SlowReading:
-        now, slow = self._clock.monotonic_ns(), self._slow
-        if slow is None or now - slow.taken_ns >= oldest_seconds * 1e9:
-            slow = SlowReading(now, self._process.unique_bytes(), read_allocators())
-            self._slow = slow
-        return slow
-
-
-def _no_process() -> ProcessReading:
-    return ProcessReading(pid=os.getpid())
-
-
-def _or_else(place: str, read: Callable[[], T], instead: Callable[[], T]) -> T:
-    """Return a reading, or an empty one when it fails: one source costs only its own figures."""
-    try:
-        return read()
-    except Exception as error:
-        report_internal_error(place, error)
-        return instead()
+    def _take(self, oldest_seconds: float) -> ResourceReading:
+        """Take a reading; a source that fails is noted, and `write_notes` is to say so."""
+        window, sampler = self._tracer.last(), self.operation_allocations
+        traced = traced_services(window, self._service_names)
+        with self._lock:
+            now_ns = self._clock.monotonic_ns()
+            process, machine = self._host.read(
+                self._collector.collections(), gc.isenabled(), oldest_seconds
+            )
+            watch = WatchPart(
+                unix_ns=process.unix_ns,
+                pauses=self._collector.pauses(),
+                operations={} if sampler is None else sampler.sums(),
+                services=self.memory.readings(),
+                loops=self._loops.readings(),
+                window=window,
+                traced_services=traced,
+            )
+            reading = ResourceReading({process_epoch(): process}, {self._epoch: watch}, machine)
+            self._latest = (now_ns, os.getpid(), reading)
+        return reading

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import threading
 from random import random
 from weakref import WeakSet
 
+from otel_studio.base.locks import new_lock
 from otel_studio.guard import report_internal_error
-from otel_studio.record import MEGABYTE, megabytes
 from otel_studio.resources.host_files import HostFiles
-from otel_studio.resources.memory_records import OperationAllocations
+from otel_studio.resources.watch_reading import AllocationSums
 
 MAX_OPERATIONS = 1_000
 _OTHER = "__other__"
@@ -24,16 +23,6 @@ class AllocationToken:
     blocks: int
     resident: int | None
     overlapped: bool = False
-
-
-@dataclasses.dataclass(slots=True)
-class _Sums:
-    runs: int = 0
-    overlapped: int = 0
-    allocations: int = 0
-    deallocations: int = 0
-    resident: int = 0
-    largest: int | None = None
 
 
 class OperationAllocationSampler:
@@ -53,7 +42,7 @@ class OperationAllocationSampler:
         >>> sampler = OperationAllocationSampler(every=1)
         >>> token = sampler.begin()
         >>> sampler.end(token, "cache-service", "clear_all")
-        >>> sampler.records()[0].sampled_runs
+        >>> sampler.sums()["cache-service", "clear_all"].runs
         1
     """
 
@@ -63,10 +52,10 @@ class OperationAllocationSampler:
         self.every = every
         self._page = page_bytes
         self._files = files or HostFiles()
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         # An operation that is dropped never ends: its token leaves by itself.
         self._open: WeakSet[AllocationToken] = WeakSet()
-        self._sums: dict[tuple[str, str], _Sums] = {}
+        self._sums: dict[tuple[str, str], AllocationSums] = {}
 
     def begin(self) -> AllocationToken | None:
         """Return what `end` needs for a sampled run, `None` for any other."""
@@ -100,54 +89,39 @@ class OperationAllocationSampler:
         try:
             blocks = sys.getallocatedblocks() - token.blocks
             resident = self._resident()
+            one = self._change(token, blocks, resident)
             with self._lock:
                 self._open.discard(token)
-                sums = self._sums_of(service, operation)
-                if token.overlapped:
-                    sums.overlapped += 1
-                    return
-                sums.runs += 1
-                sums.allocations += max(blocks, 0)
-                sums.deallocations += max(-blocks, 0)
-                if resident is not None and token.resident is not None:
-                    change = resident - token.resident
-                    sums.resident += change
-                    sums.largest = change if sums.largest is None else max(sums.largest, change)
+                key = (service, operation)
+                if key not in self._sums and len(self._sums) >= MAX_OPERATIONS:
+                    key = (_OTHER, _OTHER)
+                # one store: what a signal handler interrupts is counted whole or not at all
+                self._sums[key] = self._sums.get(key, AllocationSums()) + one
         except Exception as error:
             report_internal_error("the sampling of allocations", error)
 
-    def records(self) -> list[OperationAllocations]:
-        """Return what was noted, the operation with the largest change of memory first."""
+    def sums(self) -> dict[tuple[str, str], AllocationSums]:
+        """Return what was noted, by service and operation."""
         with self._lock:
-            rows = [(key, dataclasses.replace(sums)) for key, sums in self._sums.items()]
-        rows.sort(key=lambda row: -row[1].resident)
-        return [
-            OperationAllocations(
-                service=service,
-                operation=operation,
-                sampled_runs=sums.runs,
-                overlapped_runs=sums.overlapped,
-                allocations=sums.allocations if sums.runs else None,
-                deallocations=sums.deallocations if sums.runs else None,
-                total_resident_change_mb=(
-                    None if sums.largest is None else sums.resident / MEGABYTE
-                ),
-                largest_resident_change_mb=megabytes(sums.largest),
-            )
-            for (service, operation), sums in rows
-        ]
+            return dict(self._sums)
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin from nothing in a child."""
-        self._lock = threading.RLock()
         self._open = WeakSet()
         self._sums = {}
 
-    def _sums_of(self, service: str, operation: str) -> _Sums:
-        key = (service, operation)
-        if key not in self._sums and len(self._sums) >= MAX_OPERATIONS:
-            key = (_OTHER, _OTHER)
-        return self._sums.setdefault(key, _Sums())
+    def _change(self, token: AllocationToken, blocks: int, resident: int | None) -> AllocationSums:
+        if token.overlapped:
+            return AllocationSums(overlapped=1)
+        known = resident is not None and token.resident is not None
+        change = resident - token.resident if known else 0  # type: ignore[operator]
+        return AllocationSums(
+            runs=1,
+            allocations=max(blocks, 0),
+            deallocations=max(-blocks, 0),
+            resident=change,
+            largest=change if known else None,
+        )
 
     def _resident(self) -> int | None:
         pages = (self._files.text("/proc/self/statm") or "").split()

@@ -6,12 +6,12 @@ import dataclasses
 import functools
 import inspect
 import math
-import threading
 import types
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+from otel_studio.base.locks import new_lock
 from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error, warn_once
 from otel_studio.resources.sizing import ObjectSizer
@@ -29,7 +29,7 @@ Probe = Callable[[], "int | float | None"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServiceReading:
-    """What one service held at the last sample, in bytes."""
+    """What one service held when it was last sampled, in bytes."""
 
     service: str
     #: `None` when none of its probes told.
@@ -37,6 +37,19 @@ class ServiceReading:
     peak: int | None
     #: How `held` was found, in words.
     measured_by: str
+    #: When that was.
+    unix_ns: int = 0
+
+    def or_later(self, other: ServiceReading) -> ServiceReading:
+        """Return the later of two samples of one process, with the larger peak of both."""
+        peaks = [peak for peak in (self.peak, other.peak) if peak is not None]
+        later = other if other.unix_ns >= self.unix_ns else self
+        return dataclasses.replace(later, peak=max(peaks, default=None))
+
+    def with_another(self, other: ServiceReading) -> ServiceReading:
+        """Return what the service holds here and in another process, and the larger peak."""
+        held = [size for size in (self.held, other.held) if size is not None]
+        return dataclasses.replace(self.or_later(other), held=sum(held) if held else None)
 
 
 class TrackedMemory:
@@ -71,9 +84,9 @@ class MemoryTracker:
     def __init__(self, clock: Clock, sizer: ObjectSizer | None = None) -> None:
         self._clock = clock
         self._sizer = sizer or ObjectSizer()
-        # A collection that starts while it is held may run a finalizer that tracks or closes.
-        self._lock = threading.RLock()
-        self._sampling = threading.Lock()
+        self._lock = new_lock()
+        #: Whose turn it is to ask the probes. No lock: they are the program's own, and may ask us.
+        self._sampling: object | None = None
         self._probes: dict[str, list[TrackedMemory]] = {}
         self._peaks: dict[str, int] = {}
         self._readings: dict[str, ServiceReading] = {}
@@ -111,11 +124,12 @@ class MemoryTracker:
         with self._lock:
             probes = [known for known in self._probes.get(service, ()) if not known.closed]
             full = len(probes) >= MAX_PROBES_PER_SERVICE
-            if full or (service not in self._probes and len(self._probes) >= MAX_SERVICES):
-                warn_once("memory", service, "too much is tracked: %r gets no more", service)
-                tracked.close()
-            else:
+            full = full or (service not in self._probes and len(self._probes) >= MAX_SERVICES)
+            if not full:
                 self._probes[service] = [*probes, tracked]
+        if full:
+            tracked.close()
+            warn_once("memory", service, "too much is tracked: %r gets no more", service)
         return tracked
 
     def register_sizer(self, kind: type, sizer: Callable[[Any], int | None]) -> None:
@@ -123,28 +137,34 @@ class MemoryTracker:
         self._sizer.register(kind, sizer)
 
     def sample(self) -> None:
-        """Ask every probe that is due. While another thread samples, this does nothing."""
-        if not self._sampling.acquire(blocking=False):
-            return
-        try:
+        """Ask every probe that is due. While a sample is being taken, this does nothing."""
+        mine = object()
+        try:  # from before the turn is taken: a signal handler may raise between any two steps
             with self._lock:
-                by_service = {service: list(probes) for service, probes in self._probes.items()}
-            for service, probes in by_service.items():
-                for tracked in probes:
-                    self._ask(service, tracked)
-                self._note(service, probes)
+                if self._sampling is None:
+                    self._sampling = mine
+            if self._sampling is mine:
+                self._ask_all()
         finally:
-            self._sampling.release()
+            if self._sampling is mine:
+                self._sampling = None
+
+    def _ask_all(self) -> None:
+        with self._lock:
+            by_service = {service: list(probes) for service, probes in self._probes.items()}
+        for service, probes in by_service.items():
+            for tracked in probes:
+                self._ask(service, tracked)
+            self._note(service, probes)
 
     def readings(self) -> dict[str, ServiceReading]:
         """Return what each service held at the last sample."""
         with self._lock:
             return dict(self._readings)
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Go on in a child: it has its own copy of what is tracked, and its own peaks."""
-        self._lock = threading.RLock()
-        self._sampling = threading.Lock()
+        self._sampling = None
         self._peaks = {}
         self._readings = {}
 
@@ -172,11 +192,12 @@ class MemoryTracker:
         live = [tracked for tracked in probes if not tracked.closed]
         known = [tracked.held for tracked in live if tracked.held is not None]
         held = sum(known) if known or not live else None
+        now_ns = self._clock.time_ns()
         with self._lock:
             if held is not None:
                 self._peaks[service] = max(held, self._peaks.get(service, 0))
             self._readings[service] = ServiceReading(
-                service, held, self._peaks.get(service), _described(live)
+                service, held, self._peaks.get(service), _described(live), now_ns
             )
             left = [tracked for tracked in self._probes.get(service, ()) if not tracked.closed]
             self._probes[service] = left

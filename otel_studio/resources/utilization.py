@@ -21,8 +21,8 @@ class UtilizationWindow:
 
     def __init__(self, seconds: float) -> None:
         self._least_ns = round(seconds * 1e9)
-        self._began_ns: int | None = None
-        self._before: dict[str, float] = {}
+        #: When the present window began and the seconds then: changed together, in one step.
+        self._window: tuple[int, dict[str, float]] | None = None
         self.fractions: dict[str, float] = {}
 
     def update(self, now_ns: int, seconds: Mapping[str, float | None], cpus: float | None) -> None:
@@ -34,23 +34,23 @@ class UtilizationWindow:
             cpus: processors to divide by, or `None` when that is not known.
         """
         known = {mode: value for mode, value in seconds.items() if value is not None}
-        if self._began_ns is None:
-            self._began_ns, self._before = now_ns, known
+        if self._window is None:
+            self._window = (now_ns, known)
             return
-        elapsed = (now_ns - self._began_ns) / 1e9
-        if now_ns - self._began_ns < self._least_ns or elapsed <= 0:
+        began_ns, before = self._window
+        elapsed = (now_ns - began_ns) / 1e9
+        if now_ns - began_ns < self._least_ns or elapsed <= 0:
             return
-        growth = {mode: value - self._before.get(mode, value) for mode, value in known.items()}
+        growth = {mode: value - before.get(mode, value) for mode, value in known.items()}
         # Seconds that went back are another process's, or another group's.
         usable = cpus is not None and all(grown >= 0 for grown in growth.values())
         if cpus and usable:
             self.fractions = {mode: grown / (elapsed * cpus) for mode, grown in growth.items()}
         else:
             self.fractions = {}
-        self._began_ns, self._before = now_ns, known
+        self._window = (now_ns, known)
 
     def forget(self) -> None:
         """Begin anew, without a figure."""
-        self._began_ns = None
-        self._before = {}
+        self._window = None
         self.fractions = {}

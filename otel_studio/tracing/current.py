@@ -68,7 +68,7 @@ class CurrentSpan:
         before = self._before
         if before is None:  # entered and left, or never entered
             return
-        span = getattr(self, "_span", None)
+        span: Span | None = getattr(self, "_span", None)
         if span is None:
             return
         if _get_context().get(SPAN_KEY) is span:

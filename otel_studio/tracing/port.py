@@ -234,7 +234,7 @@ def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> ConstantAtt
     """Return the attributes of every run as a span would hold them."""
     if not attributes:
         return None
-    span = StudioSpan(tracer, "", 0, 0, 0, None, 0, 0)
+    span = StudioSpan(tracer, "", 0, 0, 0, None, 0, this_thread.mark)
     span.set_attributes(attributes)
     return ConstantAttributes(span._attributes) if span._attributes else None
 

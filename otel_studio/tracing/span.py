@@ -301,7 +301,7 @@ class StudioSpan(Span, ReadableSpan):
         with _changing:
             attributes[key] = value
             while len(attributes) > maximum:
-                attributes.pop(_first_key(attributes), None)
+                _drop_oldest(attributes)
                 dropped += 1
         if dropped:
             self._drop_attributes(dropped)
@@ -492,12 +492,13 @@ class StudioSpan(Span, ReadableSpan):
             self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
 
 
-def _first_key(attributes: dict[str, Any]) -> str | None:
+def _drop_oldest(attributes: dict[str, Any]) -> None:
     while True:
         try:
-            return next(iter(attributes), None)
+            attributes.pop(next(iter(attributes)), None)
         except RuntimeError:  # another thread has added one
             continue
+        return
 
 
 def span_name(name: object) -> str:

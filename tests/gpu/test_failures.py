@@ -318,7 +318,7 @@ def test_an_identity_call_that_breaks_the_driver(
     assert _statuses(monitor) == {}
     clock.advance(1)
     assert _statuses(monitor) == {A10: "ok", H100: "ok"}
-    assert monitor.snapshot().devices[0].identity.serial is None
+    assert monitor.reading().snapshots[0].identity.serial is None
 
 
 def test_an_empty_answer_is_no_failure(driver: FakeDriver, monitor: GpuMonitor) -> None:

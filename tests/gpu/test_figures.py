@@ -61,7 +61,7 @@ def test_no_average_over_no_session(driver: FakeDriver, monitor: GpuMonitor) -> 
     """With no session open the count is zero, and the driver's zero averages are left out."""
     driver.change({"0.encoder_stats": "0 0 0", "0.sessions": 0})
     monitor.sample()
-    medium = monitor.snapshot().devices[0].medium
+    medium = monitor.reading().snapshots[0].medium
     assert medium is not None
     assert (medium.active_encoders, medium.sessions) == (0, ())
     assert (medium.encoder_fps, medium.encoder_latency) == (None, None)

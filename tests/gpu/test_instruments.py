@@ -264,7 +264,7 @@ def test_a_fault_in_a_callback_stays_ours(
 
     monkeypatch.setattr("otel_studio.resources.gpu_instruments.attributes", broken)
     assert exits.reader.get_metrics_data() is None
-    assert internal_errors["the GPU metric hw.power"] == 1
+    assert internal_errors["the figure hw.power"] == 1
 
 
 class _Asked:

@@ -83,10 +83,9 @@ def test_a_driver_that_does_not_answer(driver: FakeDriver) -> None:
 def test_a_thread_that_was_left_behind_touches_nothing(driver: FakeDriver) -> None:
     """A thread that gets its turn only after `stop` neither opens the driver nor reads."""
     monitor = GpuMonitor(SystemClock())
-    monitor.hold_for_fork()
-    monitor.start()
-    monitor.stop(timeout=0.05)
-    monitor.release_after_fork()
+    with monitor._driver:
+        monitor.start()
+        monitor.stop(timeout=0.05)
     wait_until(lambda: not _threads(), what="the thread to end")
     assert driver.calls() == 0
 
@@ -110,7 +109,7 @@ def test_queries_never_call_the_driver(driver: FakeDriver, monitor: GpuMonitor) 
     calls = driver.calls()
     for _ in range(10):
         monitor.utilization_metrics()
-        monitor.snapshot()
+        monitor.reading()
     assert driver.calls() == calls
 
 
@@ -168,7 +167,8 @@ def wait(condition):
         time.sleep(0.01)
 
 def check_child():
-    monitor.restart_after_fork()
+    monitor.after_fork_in_child()
+    assert threading.active_count() == 1
     if in_a_call:
         assert monitor.reason == FORKED_IN_A_CALL
         assert threading.active_count() == 1
@@ -186,7 +186,6 @@ if in_a_call:
 else:
     go_on.set()
     wait(monitor.utilization_metrics)
-    monitor.hold_for_fork()
 pid = os.fork()
 if pid == 0:
     code = 1
@@ -197,7 +196,6 @@ if pid == 0:
         traceback.print_exc()
     finally:
         os._exit(code)
-monitor.release_after_fork()
 go_on.set()
 assert os.waitpid(pid, 0)[1] == 0
 readings = monitor.batches.total()

@@ -33,18 +33,21 @@ def test_a_forked_child_begins_from_nothing() -> None:
             studio = joined.isolated.studio
             studio.tracer_provider.forget_after_fork()
             studio.registry.forget_after_fork()
-            joined.logs.restart_after_fork()
+            joined.logs.after_fork_in_child()
+            threads = threading.active_count()
             joined.handler.records.clear()
             before = len(joined.logs.counts())
             failing()
             joined.logs.stop(5)
             return {
+                "threads": threads,
                 "before": before,
                 "after": [[c.operation, c.level, c.count] for c in joined.logs.counts()],
                 "reports": [r.getMessage() for r in joined.handler.of("otel_studio.operations")],
             }
 
         child = in_forked_child(in_child)
+        assert child["threads"] == 1  # none is started inside the fork's own hook
         assert child["before"] == 0
         assert child["after"] == [["b", "INFO", 1]]
         assert child["reports"] == ["a/b failed after 0.0 ms: ValueError: broken"]
@@ -62,9 +65,8 @@ def test_a_fork_while_other_threads_log_leaves_the_child_able() -> None:
         def hold() -> None:
             with (
                 logs._counts._lock,
-                logs._kept._lock,  # type: ignore[union-attr]
+                logs._kept._lock,
                 logs._rules.rates._lock,
-                logs._reporter._writing,
             ):
                 held.set()
                 release.wait()
@@ -75,7 +77,7 @@ def test_a_fork_while_other_threads_log_leaves_the_child_able() -> None:
 
         def in_child() -> int:
             joined.isolated.studio.tracer_provider.forget_after_fork()
-            logs.restart_after_fork()
+            logs.after_fork_in_child()
             failing()
             logs.flush()
             return len(logs.counts())

@@ -19,6 +19,7 @@ from otel_studio.resources import allocation_window, operation_allocations
 from otel_studio.resources.allocation_window import AllocationTracer
 from otel_studio.resources.host_files import HostFiles
 from otel_studio.resources.memory_records import OperationAllocations
+from otel_studio.resources.memory_report import operation_records
 from otel_studio.resources.operation_allocations import OperationAllocationSampler
 
 
@@ -157,7 +158,7 @@ def test_a_child_ends_the_parents_window(tracer: AllocationTracer) -> None:
     tracer.open(60)
 
     def in_child() -> list[bool]:
-        tracer.restart_after_fork()
+        tracer.after_fork_in_child()
         return [tracer.is_open, tracemalloc.is_tracing()]
 
     assert in_forked_child(in_child) == [False, False]
@@ -165,7 +166,7 @@ def test_a_child_ends_the_parents_window(tracer: AllocationTracer) -> None:
 
 
 def the_record(sampler: OperationAllocationSampler) -> OperationAllocations:
-    (record,) = sampler.records()
+    (record,) = operation_records(sampler.sums())
     return record
 
 
@@ -238,7 +239,7 @@ def test_most_runs_are_not_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = [sampler.begin() for _ in range(4)]
     assert [token is not None for token in tokens] == [False, True, False, False]
     sampler.end(None, "a", "b")
-    assert sampler.records() == []
+    assert sampler.sums() == {}
 
 
 def test_operations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +248,7 @@ def test_operations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = OperationAllocationSampler(every=1)
     for number in range(10):
         sampler.end(sampler.begin(), "a", f"op{number}")
-    rows = {record.operation: record.sampled_runs for record in sampler.records()}
+    rows = {record.operation: record.sampled_runs for record in operation_records(sampler.sums())}
     assert len(rows) == 4
     assert rows["__other__"] == 7
 

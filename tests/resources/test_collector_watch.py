@@ -42,7 +42,7 @@ def test_counts_are_those_of_the_interpreter(watch: CollectorWatch) -> None:
     gc.collect(0)
     gc.collect(2)
     stats = gc.get_stats()
-    for row, expected in zip(watch.read(), stats, strict=True):
+    for row, expected in zip(watch.collections(), stats, strict=True):
         assert row.collections == expected["collections"]
         assert row.collected == expected["collected"]
         assert row.uncollectable == expected["uncollectable"]
@@ -60,12 +60,12 @@ def test_each_collection_is_timed_once(watch: CollectorWatch) -> None:
     gc.collect(2)
     watch.stop()
     gc.collect(2)
-    rows = watch.read()
-    assert [row.pauses for row in rows] == [1, 1, 2]
-    assert len(rows[2].pause_buckets) == len(PAUSE_BOUNDS) + 1
-    assert sum(rows[2].pause_buckets) == 2
-    assert rows[2].longest_pause_seconds is not None
-    assert 0 < rows[2].longest_pause_seconds <= rows[2].pause_seconds
+    rows = watch.pauses()
+    assert [row.count for row in rows] == [1, 1, 2]
+    assert len(rows[2].buckets) == len(PAUSE_BOUNDS) + 1
+    assert sum(rows[2].buckets) == 2
+    assert rows[2].longest_ns is not None
+    assert 0 < rows[2].longest_ns <= rows[2].total_ns
     assert len(keep) == 20_000
 
 
@@ -101,20 +101,20 @@ def test_a_collection_inside_of_reading_harms_nothing(watch: CollectorWatch) -> 
     thread.start()
     last = 0
     for _ in range(300):
-        pauses = watch.read()[0].pauses
+        pauses = watch.pauses()[0].count
         assert pauses >= last
         last = pauses
     done.set()
     thread.join()
     watch.stop()
-    assert watch.read()[0].pauses >= last
+    assert watch.pauses()[0].count >= last
 
 
 def test_a_collection_that_began_before_the_watch_is_not_timed(watch: CollectorWatch) -> None:
     """An end without a beginning adds nothing."""
     watch._on_collection("stop", {"generation": 2})
-    assert [row.pauses for row in watch.read()] == [0, 0, 0]
-    assert watch.read()[2].longest_pause_seconds is None
+    assert [row.count for row in watch.pauses()] == [0, 0, 0]
+    assert watch.pauses()[2].longest_ns is None
 
 
 def test_a_forked_child_counts_from_zero(watch: CollectorWatch) -> None:
@@ -124,10 +124,11 @@ def test_a_forked_child_counts_from_zero(watch: CollectorWatch) -> None:
 
     def in_child() -> list[int]:
         gc.disable()
-        watch.restart_after_fork()
-        before = sum(row.collections + row.pauses for row in watch.read())
+        watch.after_fork_in_child()
+        before = sum(row.collections for row in watch.collections())
+        before += sum(row.count for row in watch.pauses())
         gc.collect(2)
-        return [before, watch.read()[2].collections, watch.read()[2].pauses]
+        return [before, watch.collections()[2].collections, watch.pauses()[2].count]
 
     assert in_forked_child(in_child) == [0, 1, 1]
-    assert watch.read()[2].pauses >= 1
+    assert watch.pauses()[2].count >= 1

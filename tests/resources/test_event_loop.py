@@ -176,7 +176,7 @@ def test_the_number_of_loops_is_bounded(
 def test_a_child_forgets_the_parents_loops(loop: SteppedLoop, watch: EventLoopWatch) -> None:
     """No thread of a forked child runs them."""
     watch.watch(loop)
-    watch.restart_after_fork()
+    watch.after_fork_in_child()
     watch.close_window()
     assert watch.readings() == ()
 

@@ -21,6 +21,8 @@ from otel_studio.clock import ManualClock, SystemClock
 from otel_studio.resources.instruments import FIGURES
 from otel_studio.resources.monitor import ResourceMonitor
 
+from parts import wait_until
+
 Points = dict[str, dict[tuple[tuple[str, Any], ...], Any]]
 
 
@@ -132,15 +134,15 @@ def test_utilization_agrees_with_the_seconds_spent(clock: ManualClock) -> None:
     """Utilization times window and processors is the growth of process.cpu.time."""
     monitor = ResourceMonitor(clock)
     (reader,) = readers_of(monitor)
-    before = monitor.reading().process
+    before = monitor.reading().counted("cpu_user_ns")
     assert sum(number % 7 for number in range(300_000))
     clock.advance(5)
     points = points_of(reader)
     cpus = points["otel_studio.process.cpu.available"][()]
     user = points["process.cpu.utilization"][(("cpu.mode", "user"),)] * 5 * cpus
     after = points["process.cpu.time"][(("cpu.mode", "user"),)]
-    assert before.cpu_user is not None
-    assert user == pytest.approx(after - before.cpu_user, abs=1e-6)
+    assert before is not None
+    assert user == pytest.approx(after - before / 1e9, abs=1e-6)
 
 
 def test_what_has_no_source_leaves_no_point(tmp_path: Path, clock: ManualClock) -> None:
@@ -169,7 +171,7 @@ def test_a_source_that_fails_costs_only_its_own_figures(
     def broken() -> None:
         raise OSError("gone")
 
-    monkeypatch.setattr(monitor._system, "read", broken)
+    monkeypatch.setattr(monitor._host._system, "read", broken)
     for _ in range(3):
         clock.advance(5)
         points = points_of(reader)
@@ -317,11 +319,11 @@ def test_the_thread_starts_once_and_ends(monitor: ResourceMonitor) -> None:
     assert not ours[0].is_alive()
     assert gc.callbacks == before
     monitor.start()
-    assert monitor.reading().process.pid == os.getpid()
+    assert monitor.reading().latest.pid == os.getpid()
 
 
 def test_a_forked_child_reports_its_own(clock: ManualClock) -> None:
-    """After a fork the child has a live thread, its own figures and counts from zero."""
+    """A child has its own figures, counts from zero, and a live thread once it asks."""
     monitor = ResourceMonitor(clock)
     monitor.memory.track("a", lambda: 1_000)
     monitor.start()
@@ -332,14 +334,16 @@ def test_a_forked_child_reports_its_own(clock: ManualClock) -> None:
     def in_child() -> dict[str, Any]:
         gc.disable()
         held = bytearray(b"x" * 60_000_000)
-        monitor.restart_after_fork()
+        monitor.after_fork_in_child()
+        before = [thread.name for thread in threading.enumerate()]
         usage = monitor.memory_usage_metrics()
-        names = [thread.name for thread in threading.enumerate()]
+        wait_until(lambda: monitor._worker.is_running, what="the thread")
+        after = [thread.name for thread in threading.enumerate()]
         points = points_of(reader)
         answer = {
             "pid": usage.pid == os.getpid(),
             "rss": usage.total_memory_mb,
-            "threads": names.count("otel-studio-resources"),
+            "threads": [names.count("otel-studio-resources") for names in (before, after)],
             "collections": usage.gc_stats.collections,
             "cpu": sum(points["process.cpu.time"].values()),
             "service": usage.services["a"].memory_mb,
@@ -352,7 +356,7 @@ def test_a_forked_child_reports_its_own(clock: ManualClock) -> None:
     monitor.stop()
     assert child["pid"] is True
     assert child["rss"] > 60
-    assert child["threads"] == 1
+    assert child["threads"] == [0, 1]  # none is started inside the fork's own hook
     assert child["collections"] == 0
     assert child["service"] == 0.001
     assert child["cpu"] < sum(parent["process.cpu.time"].values()) + 1
@@ -373,7 +377,7 @@ def test_a_fork_while_another_thread_reads_leaves_the_child_able(clock: ManualCl
     with_lock.wait()
 
     def in_child() -> bool:
-        monitor.restart_after_fork()
+        monitor.after_fork_in_child()
         monitor.tick()
         return monitor.memory_usage_metrics().pid == os.getpid()
 
@@ -398,7 +402,7 @@ def test_a_slow_probe_holds_up_no_reader(monitor: ResourceMonitor, clock: Manual
     thread.start()
     entered.wait()
     clock.advance(0.5)
-    assert monitor.reading().taken_ns == clock.monotonic_ns()
+    assert monitor.reading().latest.unix_ns == clock.time_ns()
     assert monitor.memory_usage_metrics().services == {}
     release.set()
     thread.join()

@@ -230,7 +230,7 @@ def test_a_child_reports_its_own_copy(tracker: MemoryTracker) -> None:
     assert sampled(tracker, "a").peak == 1_000
 
     def in_child() -> list[int | None]:
-        tracker.restart_after_fork()
+        tracker.after_fork_in_child()
         sizes[0] = 10
         reading = sampled(tracker, "a")
         return [reading.held, reading.peak]

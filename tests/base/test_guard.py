@@ -1,0 +1,165 @@
+"""What is noted now and written later, and what belongs to the program."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from otel_studio import guard
+
+
+def test_a_noted_failure_is_counted_at_once_and_written_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Inside a fold no handler runs; the record comes with its traceback, once."""
+    for _ in range(3):
+        try:
+            raise OSError("gone")
+        except OSError as error:
+            guard.note_internal_error("a part", error)
+    assert guard.internal_errors == {"a part": 3}
+    assert caplog.records == []
+    guard.write_notes()
+    guard.write_notes()
+    (record,) = caplog.records
+    assert "a part failed" in record.getMessage()
+    assert "OSError: gone" in record.getMessage()
+    assert record.exc_info is not None
+
+
+def test_reporting_and_noting_count_together(caplog: pytest.LogCaptureFixture) -> None:
+    """A place that was reported is not said again because it was noted."""
+    guard.report_internal_error("a part", OSError())
+    guard.note_internal_error("a part", OSError())
+    guard.write_notes()
+    assert guard.internal_errors == {"a part": 2}
+    assert len(caplog.records) == 1
+
+
+def test_a_noted_warning_is_written_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Once per topic and key, whichever way it was said."""
+    guard.note_once("topic", "key", "said %d", 1)
+    guard.note_once("topic", "key", "said %d", 2)
+    guard.warn_once("topic", "key", "said %d", 3)
+    assert caplog.messages == []
+    guard.write_notes()
+    assert caplog.messages == ["said 1"]
+
+
+def test_what_handlers_note_waits_for_the_next_time() -> None:
+    """A handler that makes us fail while notes are written does not keep us there."""
+
+    class Noting(logging.Handler):
+        count = 0
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.count += 1
+            guard.note_once("topic", str(self.count), "again")
+
+    handler = Noting()
+    guard.logger.addHandler(handler)
+    try:
+        guard.note_once("topic", "first", "first")
+        guard.write_notes()
+        assert handler.count == 1
+        guard.write_notes()
+        assert handler.count == 2
+    finally:
+        guard.logger.removeHandler(handler)
+
+
+def test_what_cannot_be_said_is_left_out() -> None:
+    """An argument that cannot be turned into text loses its own message alone."""
+
+    class Silent:
+        def __str__(self) -> str:
+            raise ValueError
+
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    heard: list[str] = []
+    handler = Raising()
+    guard.logger.addHandler(handler)
+    try:
+        guard.note_once("topic", "a", "%s", Silent())
+        guard.note_once("topic", "b", "heard")
+        guard.write_notes()
+    finally:
+        guard.logger.removeHandler(handler)
+    assert heard == ["heard"]
+
+
+def test_notes_and_places_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the bounds failures are still counted, together."""
+    monkeypatch.setattr(guard, "_MAX_NOTES", 5)
+    monkeypatch.setattr(guard, "_MAX_REMEMBERED", 10)
+    for number in range(30):
+        guard.note_internal_error(f"place {number}", OSError())
+    assert len(guard._notes) == 5
+    assert len(guard.internal_errors) == 11
+    assert sum(guard.internal_errors.values()) == 30
+
+
+def test_failures_of_many_threads_are_all_counted() -> None:
+    """No thread loses another's."""
+    start = threading.Barrier(4)
+
+    def fail() -> None:
+        start.wait()
+        for _ in range(2_000):
+            guard.note_internal_error("a part", OSError())
+
+    threads = [threading.Thread(target=fail) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    guard.note_internal_error("a part", OSError())
+    assert guard.internal_errors["a part"] == 8_001
+    assert len(guard._notes) == 1
+
+
+@pytest.mark.parametrize("tell", [guard.note_internal_error, guard.report_internal_error])
+def test_what_a_signal_handler_raised_is_the_programs(tell: Any) -> None:
+    """A time limit that happens to strike inside our code is raised again, and not counted."""
+
+    def limit(_number: int, _frame: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGUSR1, limit)
+    try:
+        try:
+            signal.raise_signal(signal.SIGUSR1)
+        except TimeoutError as error:
+            struck = error
+        with pytest.raises(TimeoutError):
+            tell("a part", struck)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not guard.internal_errors
+
+
+def test_a_time_limit_strikes_a_handler_too() -> None:
+    """What a signal handler raises while a log handler of the program runs is passed on."""
+
+    def limit(_number: int, _frame: Any) -> None:
+        raise TimeoutError
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            signal.raise_signal(signal.SIGUSR1)
+
+    handler, before = Slow(), signal.signal(signal.SIGUSR1, limit)
+    guard.logger.addHandler(handler)
+    try:
+        with pytest.raises(TimeoutError):
+            guard.warn_once("topic", "key", "said")
+    finally:
+        guard.logger.removeHandler(handler)
+        signal.signal(signal.SIGUSR1, before)
