@@ -89,6 +89,55 @@ def test_a_fork_while_other_threads_log_leaves_the_child_able() -> None:
             thread.join()
 
 
+def test_a_handler_may_flush_from_another_thread_while_reports_are_written() -> None:
+    """No lock is held while handlers run: a flush that one waits for comes back."""
+    with joined_logs() as joined:
+        answered: list[bool] = []
+
+        class Flushing(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                thread = threading.Thread(target=joined.logs.flush, args=(0.05,))
+                thread.start()
+                thread.join(10)
+                answered.append(not thread.is_alive())
+
+        handler = Flushing()
+        logging.getLogger("otel_studio.operations").addHandler(handler)
+        try:
+            failing()
+            joined.logs.flush()
+        finally:
+            logging.getLogger("otel_studio.operations").removeHandler(handler)
+        assert answered == [True]
+
+
+def test_a_flush_waits_for_what_another_thread_writes() -> None:
+    """Once it returns, a report that was being written is written."""
+    with joined_logs() as joined:
+        inside, release, written = threading.Event(), threading.Event(), []
+
+        class Slow(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                inside.set()
+                release.wait(10)
+                written.append(record)
+
+        handler = Slow()
+        logging.getLogger("otel_studio.operations").addHandler(handler)
+        try:
+            failing()
+            joined.isolated.studio.tracer_provider.ended.fold()
+            thread = threading.Thread(target=joined.logs._reporter.write_waiting)
+            thread.start()
+            assert inside.wait(10)
+            threading.Timer(0.05, release.set).start()
+            joined.logs.flush(10)
+            assert len(written) == 1
+            thread.join()
+        finally:
+            logging.getLogger("otel_studio.operations").removeHandler(handler)
+
+
 def test_threads_log_into_one_run_and_lose_nothing() -> None:
     """Records of threads that share a run are kept with it, each once."""
     import contextvars

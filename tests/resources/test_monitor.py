@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import sys
 import threading
@@ -407,6 +408,77 @@ def test_a_slow_probe_holds_up_no_reader(monitor: ResourceMonitor, clock: Manual
     release.set()
     thread.join()
     assert monitor.memory_usage_metrics().services["slow-service"].memory_mb == 5e-6
+
+
+def test_a_probe_may_ask_for_figures(monitor: ResourceMonitor) -> None:
+    """A probe that asks what it is asked for is not asked again inside of itself."""
+    asked: list[int] = []
+
+    def probe() -> int:
+        asked.append(len(monitor.memory_usage_metrics().services))
+        return 5
+
+    monitor.memory.track("a", probe)
+    assert monitor.memory_usage_metrics().services["a"].memory_mb == 5e-6
+    assert asked == [0]
+
+
+def test_a_handler_that_raises_while_probes_are_asked_ends_no_sampling(
+    monitor: ResourceMonitor, clock: ManualClock
+) -> None:
+    """A time limit that strikes inside a probe is passed on, and the next sample asks again."""
+    strike = [True]
+
+    def probe() -> int:
+        if strike[0]:
+            raise KeyboardInterrupt
+        return 5
+
+    monitor.memory.track("a", probe)
+    with pytest.raises(KeyboardInterrupt):
+        monitor.memory_usage_metrics()
+    strike[0] = False
+    assert monitor.memory_usage_metrics().services["a"].memory_mb == 5e-6
+
+
+def test_a_log_handler_that_asks_from_another_thread_gets_an_answer(
+    monitor: ResourceMonitor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No lock is held while a failed source is said: handlers may do what they like."""
+    guard.forget_said()
+    answered: list[bool] = []
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            thread = threading.Thread(target=monitor._take, args=(0.0,))
+            thread.start()
+            thread.join(10)
+            answered.append(not thread.is_alive())
+
+    def broken() -> None:
+        raise OSError("gone")
+
+    handler = Asking()
+    monkeypatch.setattr(monitor._host._system, "read", broken)
+    guard.logger.addHandler(handler)
+    try:
+        clock.advance(5)
+        monitor.reading()
+    finally:
+        guard.logger.removeHandler(handler)
+        guard.forget_said()
+    assert answered == [True]
+
+
+def test_a_thread_that_was_killed_is_started_anew(monitor: ResourceMonitor) -> None:
+    """The next question brings it back."""
+    monitor.start()
+    worker = monitor._worker
+    worker.stop(10)
+    worker.allow()  # as if it had ended by itself
+    assert not worker.is_running
+    monitor.reading()
+    wait_until(lambda: worker.is_running, what="the thread")
 
 
 def test_eight_hours_stay_bounded(clock: ManualClock) -> None:
