@@ -141,7 +141,10 @@ class Rooms:
         """Start anew in a forked child, with threads of its own."""
         self._building = threading.RLock()  # a thread of the parent may have held it
         for room in self._built():
-            room.restart_after_fork()
+            if room is not self._caches:
+                room.restart_after_fork()
+        if self._caches is not None:
+            self._caches.after_fork_in_child()
 
     def _built(self) -> list[Any]:
         rooms = (self.logs, self._caches, self._resources, self._gpu)

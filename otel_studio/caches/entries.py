@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 _MASK = 0xFFFF_FFFF
 _ALL_KEYS = _MASK + 1
 
@@ -57,6 +59,12 @@ class EntryLedger:
     def peak_bytes(self) -> int | None:
         """The most bytes there were; `None` when no entry ever had a size."""
         return self._peak_bytes
+
+    def copy(self) -> EntryLedger:
+        """Return one that goes on from here by itself."""
+        twin = copy(self)
+        twin._sizes = self._sizes.copy()
+        return twin
 
     def store(self, fingerprint: int, size: int | None) -> None:
         """Note that an entry was stored.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import Any
 
+from otel_studio.base.locks import new_lock
 from otel_studio.caches.cache import Cache
 from otel_studio.caches.registry import CacheRegistry
 from otel_studio.clock import SystemClock
@@ -51,7 +51,7 @@ class CacheHandle:
         return found
 
 
-_lock = threading.Lock()
+_lock = new_lock()
 _handles: weakref.WeakSet[CacheHandle] = weakref.WeakSet()
 _process_registry: CacheRegistry | None = None
 _registry_in_use: CacheRegistry | None = None
