@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 _MASK = 0xFFFF_FFFF
 _ALL_KEYS = _MASK + 1
 
@@ -62,7 +60,8 @@ class EntryLedger:
 
     def copy(self) -> EntryLedger:
         """Return one that goes on from here by itself."""
-        twin = copy(self)
+        twin = EntryLedger.__new__(EntryLedger)
+        twin.__dict__.update(self.__dict__)
         twin._sizes = self._sizes.copy()
         return twin
 

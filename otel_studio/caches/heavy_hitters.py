@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import heapq
 from collections.abc import Mapping
 
 #: Keys that are kept at most after a cut; `_SLACK` times as many before one.
@@ -68,8 +67,11 @@ class HotKeys:
         Args:
             limit: how many at most.
         """
-        ranked = heapq.nsmallest(limit, self.estimates.items(), key=lambda row: (-row[1], row[0]))
-        return [(key, estimate, self._error(key)) for key, estimate in ranked]
+        # The least of those wanted is found by comparing numbers alone, which is far cheaper.
+        least = min(sorted(self.estimates.values(), reverse=True)[:limit], default=0)
+        found = [row for row in self.estimates.items() if row[1] >= least]
+        found.sort(key=lambda row: (-row[1], row[0]))
+        return [(key, estimate, self._error(key)) for key, estimate in found[:limit]]
 
     def __add__(self, other: HotKeys) -> HotKeys:
         """Return the accesses of both."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from copy import copy
 from itertools import compress, count
 from random import Random
 
@@ -193,7 +192,8 @@ class MissRatioCurve:
 
     def copy(self) -> MissRatioCurve:
         """Return one that goes on from here by itself."""
-        twin = copy(self)
+        twin = MissRatioCurve.__new__(MissRatioCurve)
+        twin.__dict__.update(self.__dict__)
         twin._last_use = self._last_use.copy()
         twin._uses = self._uses.copy()
         twin._by_distance = self._by_distance.copy()

@@ -100,14 +100,11 @@ class CacheRegistry:
         _require_name("cache", name)
         _require_name("service", service)
         with self._lock:
-            found = self._caches.get((service, name))
-            is_one_too_many = found is None and len(self._caches) >= self._max_caches
-            if is_one_too_many:
-                self.overflowed += 1
-                found = self._caches.get((_OTHER, _OTHER))
-            if found is None:
-                key = (_OTHER, _OTHER) if is_one_too_many else (service, name)
-                found = self._caches[key] = self._new(*key)
+            is_one_too_many = len(self._caches) >= self._max_caches
+            key = (_OTHER, _OTHER) if is_one_too_many else (service, name)
+            # In one step: a finalizer that runs while a cache is made may ask for the same one.
+            found = self._caches.setdefault(key, self._new(*key))
+            self.overflowed += is_one_too_many
         if is_one_too_many:
             warn_once(
                 "caches",
@@ -138,9 +135,8 @@ class CacheRegistry:
         Args:
             name: only those of this name.
         """
-        with self._lock:
-            rows = list(self._caches.items())
-        return [cache for _, cache in sorted(rows) if name is None or cache.name == name]
+        rows = sorted(self._caches.items())
+        return [cache for _, cache in rows if name is None or cache.name == name]
 
     def reading(self, cache: str | None = None) -> CachesReading:
         """Return what is known of every cache now; each is folded and asked once.
