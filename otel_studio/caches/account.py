@@ -44,7 +44,7 @@ class CacheAccount:
         preparation: makes plain data of its events.
     """
 
-    __slots__ = ("_cache", "_clock", "_lock", "_preparation", "_relieving", "events", "state")
+    __slots__ = ("_at_work", "_cache", "_clock", "_lock", "_preparation", "events", "state")
 
     def __init__(self, cache: str, clock: Clock, preparation: Preparation) -> None:
         self._cache = cache
@@ -54,20 +54,18 @@ class CacheAccount:
         self.state = CacheState(CacheStatistics())
         #: Held for single steps on our own data.
         self._lock = new_lock()
-        self._relieving = False
+        #: Whether a thread folds: a hint, for those that would rather go on recording.
+        self._at_work = False
 
     def relieve(self) -> None:
         """Fold on the recording thread, unless somebody is at it and there is still room."""
         room = len(self.events) < _WAIT_AT
-        if room and (self._relieving or self in _busy.folding or _stack_is_deep()):
+        if room and (self._at_work or self in _busy.folding or _stack_is_deep()):
             return
-        self._relieving = True
         try:
             self.folded()
         except RecursionError:  # what waits goes on waiting for one with more room on its stack
             pass
-        finally:
-            self._relieving = False
 
     def settled(self, *, remote: bool = False) -> CacheState:
         """Return the state after folding what waits and asking the backends.
@@ -94,9 +92,11 @@ class CacheAccount:
             return self.state
         _busy.folding = (*within, self)
         try:
+            self._at_work = True
             return self._fold_waiting()
         finally:
             _busy.folding = within
+            self._at_work = False
 
     def change(self, change: Callable[[CacheState], CacheState]) -> None:
         """Put another state in place of the present one, in one step.
@@ -115,7 +115,7 @@ class CacheAccount:
 
     def begin_anew(self) -> None:
         """Begin at zero in a forked child."""
-        self._relieving = False
+        self._at_work = False
         self.events.clear()
         self.change(
             lambda state: dataclasses.replace(
