@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from otel_studio import parts
 from otel_studio.base.locks import new_lock
+from otel_studio.base.forking import Room
 from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.guard import note_internal_error
@@ -141,15 +142,11 @@ class Rooms:
 
     def _tell(self, event: str) -> None:
         for room in self._built():
-            method = getattr(room, event, None)
-            if method is None and event == "after_fork_in_child":
-                method = room.restart_after_fork
             try:
-                if method is not None:
-                    method()
+                getattr(room, event)()
             except Exception as error:  # the other rooms are told all the same
                 note_internal_error(f"{event} of {type(room).__name__}", error)
 
-    def _built(self) -> list[Any]:
+    def _built(self) -> list[Room]:
         rooms = (self.logs, self._caches, self._resources, self._gpu)
         return [room for room in rooms if room is not None]

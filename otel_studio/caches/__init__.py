@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from otel_studio.caches.cache import Cache
+from otel_studio.caches.events import UNKNOWN_KEY
 from otel_studio.caches.mapping import RecordingMapping
+from otel_studio.caches.reading import CachesReading, OneCacheReading
 from otel_studio.caches.records import (
     CacheAlert,
     CachePerformance,
@@ -13,7 +15,6 @@ from otel_studio.caches.records import (
     SlowAccess,
 )
 from otel_studio.caches.registry import CacheNotFound, CacheRegistry
-from otel_studio.caches.statistics import UNKNOWN_KEY
 
 __all__ = [
     "UNKNOWN_KEY",
@@ -23,7 +24,9 @@ __all__ = [
     "CachePerformance",
     "CacheReading",
     "CacheRegistry",
+    "CachesReading",
     "KeyAccesses",
+    "OneCacheReading",
     "RecordingMapping",
     "SizePrediction",
     "SlowAccess",

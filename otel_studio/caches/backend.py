@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from otel_studio.caches.records import CacheReading
 from otel_studio.guard import report_internal_error
@@ -21,54 +20,75 @@ class Growth:
     sets: int = 0
     evictions: dict[str, int] = dataclasses.field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.hits or self.misses or self.sets or any(self.evictions.values()))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a backend said last.
+
+    Attributes:
+        counted: its totals by name; `None` where the next ones are only a beginning.
+        said: its sizes; `None` before it was asked, and where it failed to answer.
+        gone: whether it will never answer again.
+    """
+
+    counted: Mapping[str, int] | None
+    said: CacheReading | None = None
+    gone: bool = False
+
+    def followed_by(self, reading: CacheReading | None) -> Answer:
+        """Return the answer after this one.
+
+        Args:
+            reading: what the backend says now; `None` where it is gone.
+        """
+        if reading is None:
+            return Answer(self.counted, gone=True)
+        return Answer(_counts(reading), reading)
+
+    def add_growth(self, following: Answer, growth: Growth) -> None:
+        """Add what was counted between this answer and the next.
+
+        Args:
+            following: the next one.
+            growth: what is added to.
+        """
+        if self.counted is None or following.said is None or following.counted is None:
+            return
+        for name, count in following.counted.items():
+            before = self.counted.get(name, 0)
+            _add(growth, name, count - before if count >= before else count)
+
 
 class Backend:
-    """One source of readings, and what it said last.
+    """One source of readings.
 
     Args:
         read: returns a reading; `None` once the source is gone.
         remote: whether asking takes I/O, and so happens on the registry's own thread only.
-        from_now: whether what it had counted before is left out.
     """
 
-    __slots__ = ("_asking", "_counted", "gone", "last", "read", "remote")
+    __slots__ = ("_read", "remote")
 
-    def __init__(self, read: Read, *, remote: bool, from_now: bool) -> None:
-        self.read = read
+    def __init__(self, read: Read, *, remote: bool) -> None:
+        self._read = read
         self.remote = remote
-        self.last: CacheReading | None = None
-        self.gone = False
-        self._asking = threading.Lock()
-        self._counted: dict[str, int] | None = None if from_now else {}
 
-    def ask(self, cache: str, growth: Growth) -> None:
-        """Ask for a reading, and add what it counted since the last one.
+    def ask(self, cache: str, last: Answer) -> Answer:
+        """Return what the backend says now; holds no lock meanwhile.
 
         Args:
             cache: the cache's name, for the log when asking fails.
-            growth: what is added to.
+            last: what it said before.
         """
-        with self._asking:  # two that ask at once would both add the same growth
-            try:
-                reading = self.read()
-            except Exception as error:
-                report_internal_error(f"asking the backend of cache {cache}", error)
-                self.last = None
-                return
-            self.last = reading
-            if reading is None:
-                self.gone = True
-                return
-            counted = _counts(reading)
-            if self._counted is not None:
-                for name, count in counted.items():
-                    before = self._counted.get(name, 0)
-                    _add(growth, name, count - before if count >= before else count)
-            self._counted = counted
-
-    def restart_after_fork(self) -> None:
-        """Make a lock that no thread of the parent holds."""
-        self._asking = threading.Lock()
+        try:
+            return last.followed_by(self._read())
+        except Exception as error:
+            report_internal_error(f"asking the backend of cache {cache}", error)
+            return Answer(last.counted)
 
 
 def _counts(reading: CacheReading) -> dict[str, int]:

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+import dataclasses
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, TypeVar
 
-from otel_studio.caches.backend import Backend, Growth, Read, summed
-from otel_studio.caches.entries import EntryLedger
-from otel_studio.caches.keys import KeyLabels
-from otel_studio.caches.mapping import RecordingMapping, size_in_memory
-from otel_studio.caches.report import performance_of
-from otel_studio.caches.statistics import (
+from otel_studio.caches.account import FOLD_AT, CacheAccount
+from otel_studio.caches.backend import Answer, Backend, Read
+from otel_studio.caches.events import (
     CLEAR,
     EVICT,
     HIT,
     MISS,
     SET,
     UNKNOWN_KEY,
-    CacheStatistics,
-    Event,
+    Preparation,
 )
+from otel_studio.caches.keys import KeyLabels
+from otel_studio.caches.mapping import RecordingMapping, size_in_memory
+from otel_studio.caches.reading import CachePart, CacheSizes, OneCacheReading
+from otel_studio.caches.report import performance_of
 from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error
 
 if TYPE_CHECKING:
-    from otel_studio.caches.records import CachePerformance, CacheReading
+    from otel_studio.caches.records import CachePerformance
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-#: Events that wait before a caller folds them into the statistics.
-_FOLD_AT = 1_024
-#: Events that wait while another thread folds, before a caller waits for it.
-_WAIT_AT = 16 * _FOLD_AT
 
 
 class Cache:
@@ -58,15 +51,12 @@ class Cache:
 
     __slots__ = (
         "__weakref__",
+        "_account",
         "_append",
-        "_backends",
         "_clock",
         "_events",
-        "_folding",
-        "_lock",
         "_now",
-        "_peak_bytes",
-        "_statistics",
+        "_relieve",
         "_wake",
         "name",
         "service",
@@ -85,14 +75,11 @@ class Cache:
         self.service = service
         self._clock = clock
         self._now = clock.monotonic_ns
-        self._events: deque[Event] = deque()
+        self._account = CacheAccount(name, clock, Preparation(name, labels, salt))
+        self._events = self._account.events
         self._append = self._events.append
-        self._statistics = CacheStatistics(name, labels, salt)
-        self._backends: list[Backend] = []
-        self._peak_bytes: int | None = None
+        self._relieve = self._account.relieve
         self._wake = wake
-        self._lock = threading.RLock()
-        self._folding = False
 
     def hit(self, key: object, duration: float | None = None) -> None:
         """Record a read that found its entry.
@@ -102,8 +89,8 @@ class Cache:
             duration: how long it took, in seconds.
         """
         self._append((HIT, key, duration, self._now()))
-        if len(self._events) >= _FOLD_AT:
-            self._fold_full()
+        if len(self._events) >= FOLD_AT:
+            self._relieve()
 
     def miss(self, key: object, duration: float | None = None) -> None:
         """Record a read that did not find its entry.
@@ -113,8 +100,8 @@ class Cache:
             duration: how long it took, in seconds.
         """
         self._append((MISS, key, duration, self._now()))
-        if len(self._events) >= _FOLD_AT:
-            self._fold_full()
+        if len(self._events) >= FOLD_AT:
+            self._relieve()
 
     def set(self, key: object, size: int | None = None) -> None:
         """Record that an entry was stored or replaced.
@@ -124,8 +111,8 @@ class Cache:
             size: its size in bytes, if known.
         """
         self._append((SET, key, size, self._now()))
-        if len(self._events) >= _FOLD_AT:
-            self._fold_full()
+        if len(self._events) >= FOLD_AT:
+            self._relieve()
 
     def evict(self, key: object = UNKNOWN_KEY, reason: str = "size") -> None:
         """Record that an entry went.
@@ -136,8 +123,8 @@ class Cache:
                 as `expired` or `deleted`.
         """
         self._append((EVICT, key, reason, self._now()))
-        if len(self._events) >= _FOLD_AT:
-            self._fold_full()
+        if len(self._events) >= FOLD_AT:
+            self._relieve()
 
     def clear(self, entries: int) -> None:
         """Record that all entries went at once.
@@ -146,8 +133,8 @@ class Cache:
             entries: how many there were.
         """
         self._append((CLEAR, None, entries, self._now()))
-        if len(self._events) >= _FOLD_AT:
-            self._fold_full()
+        if len(self._events) >= FOLD_AT:
+            self._relieve()
 
     def wrap(
         self,
@@ -179,11 +166,9 @@ class Cache:
                 every query.
             from_now: whether what the backend had counted before is left out.
         """
-        with self._lock:
-            self._backends.append(Backend(read, remote=remote, from_now=from_now))
-            if remote:
-                self._statistics.keeps_ledger = False
-                self._statistics.ledger = EntryLedger()
+        backend = Backend(read, remote=remote)
+        beginning = Answer(None if from_now else {})
+        self._account.change(lambda state: state.attached(backend, beginning))
         if remote:
             self._wake()
 
@@ -193,82 +178,49 @@ class Cache:
         Args:
             remote: whether to ask those as well that take I/O.
         """
-        self.fold()
-        with self._lock:
-            backends = list(self._backends)
-        growth = Growth()
-        # Outside the lock: a backend may be slow, or record into this very cache.
-        for backend in backends:
-            if remote or not backend.remote:
-                backend.ask(self.name, growth)
-        with self._lock:
-            self._statistics.count_elsewhere(
-                self._now(), growth.hits, growth.misses, growth.sets, growth.evictions
-            )
-            if any(backend.gone for backend in backends):
-                self._backends = [backend for backend in self._backends if not backend.gone]
-                if not self._backends:  # the entries went with what held them
-                    self._statistics.ledger = EntryLedger()
-            used = self._reading().memory_bytes
-            if used is not None:
-                self._peak_bytes = max(self._peak_bytes or 0, used)
+        self._account.settled(remote=remote)
+
+    def reading(self) -> OneCacheReading:
+        """Return what is known of the cache now, as plain data that adds and subtracts."""
+        state = self._account.settled()
+        statistics, ledger = state.statistics, state.statistics.ledger
+        part = CachePart(
+            hits=statistics.hits,
+            misses=statistics.misses,
+            sets=statistics.sets,
+            evictions=statistics.evictions,
+            windows=statistics.windows,
+            durations=statistics.durations,
+            slow=statistics.slow,
+            hot_keys=statistics.hot_keys,
+            reuse=statistics.curve.distances(),
+            sizes=CacheSizes(
+                at_ns=self._now(),
+                entries=ledger.entries if ledger.used else None,
+                memory_bytes=ledger.size_bytes,
+                peak_bytes=ledger.peak_bytes,
+                is_estimate=ledger.is_estimate,
+                reported=state.reported,
+                reported_peak_bytes=state.reported_peak_bytes,
+                is_shared=bool(state.answers) and all(b.remote for b in state.answers),
+            ),
+        )
+        return OneCacheReading(self.name, self.service, {statistics.epoch: part})
 
     def performance(self) -> CachePerformance:
         """Return what is known of the cache now."""
-        self.poll()
-        now = self._now()
-        with self._lock:
-            return performance_of(
-                self.name,
-                self.service,
-                self._statistics,
-                self._reading(),
-                self._peak_bytes,
-                now,
-            )
+        return performance_of(self.reading(), self._now())
 
     def fold(self) -> None:
         """Take everything recorded so far into the statistics."""
-        with self._lock:
-            self._fold()
+        self._account.folded()
 
     def forget_keys(self) -> None:
         """Drop what is kept of keys so far; the counts stay."""
-        with self._lock:
-            self._statistics.forget_keys()
+        self._account.change(
+            lambda state: dataclasses.replace(state, statistics=state.statistics.without_keys())
+        )
 
-    def restart_after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Begin at zero in a forked child; the entries are still there, the counts are not."""
-        self._lock = threading.RLock()
-        self._folding = False
-        self._events.clear()
-        self._statistics.start()
-        for backend in self._backends:
-            backend.restart_after_fork()
-
-    def _reading(self) -> CacheReading:
-        return summed(backend.last for backend in self._backends if backend.last is not None)
-
-    def _fold_full(self) -> None:
-        """Fold on the recording thread, unless another is at it and there is still room."""
-        if self._lock.acquire(blocking=len(self._events) >= _WAIT_AT):
-            try:
-                self._fold()
-            finally:
-                self._lock.release()
-
-    def _fold(self) -> None:
-        if self._folding:  # a key's own __hash__ or __eq__ recorded something
-            return
-        self._folding = True
-        try:
-            events = self._events
-            take = events.popleft
-            offset = self._clock.time_ns() - self._now()
-            while events:
-                batch = [take() for _ in range(min(len(events), _FOLD_AT))]
-                self._statistics.fold(batch, offset)
-        except Exception as error:
-            report_internal_error(f"folding the events of cache {self.name}", error)
-        finally:
-            self._folding = False
+        self._account.begin_anew()

@@ -58,6 +58,13 @@ class EntryLedger:
         """The most bytes there were; `None` when no entry ever had a size."""
         return self._peak_bytes
 
+    def copy(self) -> EntryLedger:
+        """Return one that goes on from here by itself."""
+        twin = EntryLedger.__new__(EntryLedger)
+        twin.__dict__.update(self.__dict__)
+        twin._sizes = self._sizes.copy()
+        return twin
+
     def store(self, fingerprint: int, size: int | None) -> None:
         """Note that an entry was stored.
 

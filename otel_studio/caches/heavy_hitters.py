@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
+#: Keys that are kept at most after a cut; `_SLACK` times as many before one.
+KEPT_KEYS = 200
+_SLACK = 5
 
-class HeavyHitters:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HotKeys:
     """Counts the most frequent of any number of keys (Space-Saving, merged in batches).
 
     Each kept key has an estimate that is never below its true count, and an error bound: the
     most by which it may be above. After `n` counted accesses no bound exceeds
-    `n / (capacity + 1)`, and every key with more accesses than that is kept. Batches are
+    `n / (kept + 1)`, and every key with more accesses than that is kept. Batches are
     merged exactly and cut back now and then, as in Agarwal et al., "Mergeable Summaries"
     (PODS 2012), which gives the bound of Metwally et al., "Efficient Computation of Frequent
     and Top-k Elements" (ICDT 2005), without a search for the smallest counter at each access.
+    Sums of two stay within that bound; in a difference the errors of both add up.
 
-    Args:
-        capacity: keys that are kept at most after a cut; five times as many before one.
+    Attributes:
+        estimates: accesses by key.
+        errors: how much of an estimate may be other keys'; of keys that are not in here, `floor`.
+        floor: the most accesses that a key which is not kept can have had.
 
     Example:
-        >>> hitters = HeavyHitters(capacity=100)
-        >>> hitters.add({"a": 3, "b": 1})
-        >>> hitters.top(1)
+        >>> HotKeys().counting({"a": 3, "b": 1}).top(1)
         [('a', 3, 0)]
     """
 
-    _SLACK = 5
+    estimates: dict[str, int] = dataclasses.field(default_factory=dict)
+    errors: dict[str, int] = dataclasses.field(default_factory=dict)
+    floor: int = 0
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._estimates: dict[str, int] = {}
-        #: How much of an estimate may be other keys'; of keys since the last cut, the floor.
-        self._errors: dict[str, int] = {}
-        #: The most accesses that a key which is not kept can have had.
-        self._floor = 0
-
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Count accesses.
+    def counting(self, counts: Mapping[str, int], kept: int = KEPT_KEYS) -> HotKeys:
+        """Return this with more accesses.
 
         Args:
             counts: how often each key was accessed.
+            kept: keys that are kept at most after a cut.
         """
-        estimates = self._estimates
-        floor = self._floor
+        if not counts:
+            return self
+        floor = self.floor
+        estimates = dict(self.estimates)
         for key, count in counts.items():
             estimates[key] = estimates.get(key, floor) + count
-        if len(estimates) > self._SLACK * self._capacity:
-            self._cut()
+        return HotKeys(estimates, self.errors, floor)._cut(kept)
 
-    def _cut(self) -> None:
-        floor = sorted(self._estimates.values(), reverse=True)[self._capacity]
-        self._estimates = {key: n for key, n in self._estimates.items() if n > floor}
-        self._errors = {key: self._errors.get(key, self._floor) for key in self._estimates}
-        self._floor = floor
+    def _cut(self, kept: int) -> HotKeys:
+        if len(self.estimates) <= _SLACK * kept:
+            return self
+        floor = sorted(self.estimates.values(), reverse=True)[kept]
+        estimates = {key: n for key, n in self.estimates.items() if n > floor}
+        return HotKeys(estimates, {key: self._error(key) for key in estimates}, floor)
+
+    def _error(self, key: str) -> int:
+        return self.errors.get(key, self.floor)
 
     def top(self, limit: int) -> list[tuple[str, int, int]]:
         """Return the keys read most: key, estimate, error bound; the highest estimate first.
@@ -60,9 +67,39 @@ class HeavyHitters:
         Args:
             limit: how many at most.
         """
-        ranked = sorted(self._estimates.items(), key=lambda item: (-item[1], item[0]))
-        errors, floor = self._errors, self._floor
-        return [(key, estimate, errors.get(key, floor)) for key, estimate in ranked[:limit]]
+        # The least of those wanted is found by comparing numbers alone, which is far cheaper.
+        least = min(sorted(self.estimates.values(), reverse=True)[:limit], default=0)
+        found = [row for row in self.estimates.items() if row[1] >= least]
+        found.sort(key=lambda row: (-row[1], row[0]))
+        return [(key, estimate, self._error(key)) for key, estimate in found[:limit]]
+
+    def __add__(self, other: HotKeys) -> HotKeys:
+        """Return the accesses of both."""
+        if not other.estimates and not other.floor:
+            return self
+        if not self.estimates and not self.floor:
+            return other
+        estimates = {
+            key: self.estimates.get(key, self.floor) + other.estimates.get(key, other.floor)
+            for key in (*self.estimates, *other.estimates)
+        }
+        errors = {key: self._error_of_any(key) + other._error_of_any(key) for key in estimates}
+        return HotKeys(estimates, errors, self.floor + other.floor)._cut(KEPT_KEYS)
+
+    def _error_of_any(self, key: str) -> int:
+        return self._error(key) if key in self.estimates else self.floor
+
+    def __sub__(self, earlier: HotKeys) -> HotKeys:
+        """Return the accesses since; each estimate still not below the true count."""
+        estimates: dict[str, int] = {}
+        errors: dict[str, int] = {}
+        for key, now in self.estimates.items():
+            error = earlier._error_of_any(key)
+            estimate = now - earlier.estimates.get(key, earlier.floor) + error
+            if estimate > 0:
+                estimates[key] = estimate
+                errors[key] = min(estimate, self._error(key) + error)
+        return HotKeys(estimates, errors, self.floor)
 
     def __len__(self) -> int:
-        return len(self._estimates)
+        return len(self.estimates)

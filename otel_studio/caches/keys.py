@@ -7,7 +7,11 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from otel_studio.guard import raised_by_signal_handler, report_internal_error
+
 _SHOWN_CHARACTERS = 200
+#: Shown where it could not be found out whether there are secrets in a key.
+_WITHHELD = "[withheld]"
 
 #: What `KeyLabels` takes.
 KEY_POLICIES = ("plain", "hash", "drop")
@@ -64,9 +68,17 @@ class KeyLabels:
             key: any object.
         """
         if self._policy == "plain":
-            shown = _shown_text(key)
-            return shown if self.redact is None else self.redact(shown)
-        return _digest(_text(key), self._secret) if self._policy == "hash" else None
+            return self._redacted(_shown_text(key))
+        return _digest(text_of(key), self._secret) if self._policy == "hash" else None
+
+    def _redacted(self, shown: str) -> str:
+        if self.redact is None:
+            return shown
+        try:
+            return self.redact(shown)
+        except Exception as error:
+            report_internal_error("taking secrets out of cache keys", error)
+            return _WITHHELD
 
     def counted(self, accesses: Mapping[Any, int]) -> Mapping[str, int]:
         """Return the accesses by what is kept of their keys; empty when nothing is.
@@ -88,17 +100,24 @@ class KeyLabels:
         return counted
 
 
-def _text(key: object) -> str:
+def text_of(key: object) -> str:
+    """Return an object's text, or the name of its type where its own methods fail.
+
+    Args:
+        key: a key, or anything else that is given for a text.
+    """
     if type(key) is str:
         return key
     try:
         return key.decode() if isinstance(key, bytes) else str(key)
-    except Exception:  # bytes that are no text, or a key's own __str__
+    except Exception as error:  # bytes that are no text, or a key's own __str__
+        if raised_by_signal_handler(error):
+            raise
         return repr(key) if isinstance(key, bytes) else f"<{type(key).__name__}>"
 
 
 def _shown_text(key: object) -> str:
-    text = _text(key)
+    text = text_of(key)
     if len(text) <= _SHOWN_CHARACTERS:
         return text
     # Long keys tend to share their beginning: the digest keeps them apart.

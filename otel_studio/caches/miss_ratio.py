@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from itertools import compress, count
 from random import Random
 
+from otel_studio.caches.reuse import ReuseDistances, bucket_of
+
 #: What happened to a key, as far as an order of last uses cares.
 READ, STORED, REMOVED = range(3)
 
@@ -67,6 +69,7 @@ class MissRatioCurve:
         self._by_distance: dict[int, float] = {}
         self._cold = 0.0
         self._reads = 0.0
+        self._fadings = 0
 
     @property
     def followed_keys(self) -> int:
@@ -136,7 +139,7 @@ class MissRatioCurve:
         scale = _ALL_KEYS / self._threshold
         by_distance = self._by_distance
         for distance, times in Counter(distances).items():
-            bucket = _bucket(round(distance * scale))
+            bucket = bucket_of(round(distance * scale))
             by_distance[bucket] = by_distance.get(bucket, 0.0) + times * weight
 
     def _bring_up_to_date(self, kinds: Sequence[int], fingerprints: Sequence[int]) -> None:
@@ -174,6 +177,7 @@ class MissRatioCurve:
 
     def fade(self) -> None:
         """Halve the weight of what was seen, and forget keys not used for two fadings."""
+        self._fadings += 1
         self._reads /= 2
         self._cold /= 2
         self._by_distance = {
@@ -186,6 +190,19 @@ class MissRatioCurve:
         if len(self._last_use) < self._max_keys // 4:
             self._threshold = min(_ALL_KEYS, 2 * self._threshold)
 
+    def copy(self) -> MissRatioCurve:
+        """Return one that goes on from here by itself."""
+        twin = MissRatioCurve.__new__(MissRatioCurve)
+        twin.__dict__.update(self.__dict__)
+        twin._last_use = self._last_use.copy()
+        twin._uses = self._uses.copy()
+        twin._by_distance = self._by_distance.copy()
+        return twin
+
+    def distances(self) -> ReuseDistances:
+        """Return what was measured; it changes with the next batch, unless that goes to a copy."""
+        return ReuseDistances(self._by_distance, self._cold, self._reads, self._fadings)
+
     def hit_rate(self, entries: int) -> float | None:
         """Return the hit rate that a cache of this size would have had.
 
@@ -195,32 +212,4 @@ class MissRatioCurve:
         Returns:
             0 to 1; `None` before the first read.
         """
-        if not self._reads:
-            return None
-        hits = 0.0
-        for bucket, weight in self._by_distance.items():
-            low, high = _bounds(bucket)
-            if high <= entries:
-                hits += weight
-            elif low < entries:
-                hits += weight * (entries - low) / (high - low)
-        # A key read very often that is, or is not, in the sample shifts the whole count; such
-        # reads have short distances, so what is missing or too much belongs at the near end.
-        if entries > 0:
-            hits += self._reads - self._cold - sum(self._by_distance.values())
-        return min(1.0, max(0.0, hits / self._reads))
-
-
-def _bucket(distance: int) -> int:
-    """Return the number of the bucket of a distance: exact below 128, then 64 to a power of 2."""
-    shift = max(0, distance.bit_length() - 7)
-    return (shift << 6) + (distance >> shift)
-
-
-def _bounds(bucket: int) -> tuple[int, int]:
-    """Return the smallest distance in a bucket, and the smallest in the next."""
-    if bucket < 128:
-        return bucket, bucket + 1
-    shift = (bucket >> 6) - 1
-    low = (bucket - (shift << 6)) << shift
-    return low, low + (1 << shift)
+        return self.distances().hit_rates((entries,))[0]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 
 from opentelemetry.metrics import Meter
 
+from otel_studio.base import figures
+from otel_studio.base.locks import new_lock
+from otel_studio.base.worker import Worker
 from otel_studio.caches.alerts import CacheThresholds
 from otel_studio.caches.cache import Cache
-from otel_studio.caches.instruments import register_instruments
+from otel_studio.caches.instruments import FIGURES
 from otel_studio.caches.keys import KeyLabels
+from otel_studio.caches.reading import CachesReading
 from otel_studio.caches.records import CacheAlert, CachePerformance
+from otel_studio.caches.report import performance_of
 from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error, warn_once
+from otel_studio.guard import warn_once
 
 _OTHER = "__other__"
 
@@ -55,13 +59,11 @@ class CacheRegistry:
         self._labels = KeyLabels(cache_keys)
         self._salt = secrets.randbits(62)
         self._max_caches = max_caches
-        self._poll_interval = cache_poll_interval
         self._caches: dict[tuple[str, str], Cache] = {}
         self._thresholds = CacheThresholds(clock)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._wake = threading.Event()
+        self._lock = new_lock()
+        self._worker = Worker("otel-studio-caches", self.poll, interval=cache_poll_interval)
+        self._started = False
         #: Names that were given the shared cache instead of one of their own.
         self.overflowed = 0
 
@@ -76,11 +78,11 @@ class CacheRegistry:
             cache_poll_interval: seconds, as above.
         """
         self._max_caches = max_caches
-        self._poll_interval = cache_poll_interval
+        self._worker.interval = cache_poll_interval
         if self._labels.use(cache_keys):
             for cache in self.caches():
                 cache.forget_keys()
-        self._wake.set()
+        self._poll_soon()
 
     def cache(self, name: str, service: str = "cache") -> Cache:
         """Return the cache of this name, the same object every time.
@@ -98,25 +100,26 @@ class CacheRegistry:
         _require_name("cache", name)
         _require_name("service", service)
         with self._lock:
-            found = self._caches.get((service, name))
-            if found is None and len(self._caches) >= self._max_caches:
-                self.overflowed += 1
-                warn_once(
-                    "caches",
-                    "limit",
-                    "There are %d caches already: cache %s of service %s and later ones are "
-                    "recorded together as %s. Give fewer names, or raise max_caches.",
-                    self._max_caches,
-                    name,
-                    service,
-                    _OTHER,
-                )
-                service = name = _OTHER
-                found = self._caches.get((service, name))
-            if found is None:
-                found = Cache(name, service, self._clock, self._labels, self._salt, self._poll_soon)
-                self._caches[service, name] = found
+            is_one_too_many = len(self._caches) >= self._max_caches
+            key = (_OTHER, _OTHER) if is_one_too_many else (service, name)
+            # In one step: a finalizer that runs while a cache is made may ask for the same one.
+            found = self._caches.setdefault(key, self._new(*key))
+            self.overflowed += is_one_too_many
+        if is_one_too_many:
+            warn_once(
+                "caches",
+                "limit",
+                "There are %d caches already: cache %s of service %s and later ones are "
+                "recorded together as %s. Give fewer names, or raise max_caches.",
+                self._max_caches,
+                name,
+                service,
+                _OTHER,
+            )
         return found
+
+    def _new(self, service: str, name: str) -> Cache:
+        return Cache(name, service, self._clock, self._labels, self._salt, self._poll_soon)
 
     def redact_keys(self, redact: Callable[[str], str] | None) -> None:
         """Take secrets out of what is shown of keys from now on.
@@ -132,9 +135,18 @@ class CacheRegistry:
         Args:
             name: only those of this name.
         """
-        with self._lock:
-            rows = sorted(self._caches.items())
+        rows = sorted(self._caches.items())
         return [cache for _, cache in rows if name is None or cache.name == name]
+
+    def reading(self, cache: str | None = None) -> CachesReading:
+        """Return what is known of every cache now; each is folded and asked once.
+
+        Args:
+            cache: only those of this name; an unknown name gives an empty reading.
+        """
+        self._go_on()
+        caches = {(one.service, one.name): one.reading() for one in self.caches(cache)}
+        return CachesReading(self._clock.monotonic_ns(), caches)
 
     def get_cache_performance_metrics(self, cache: str | None = None) -> list[CachePerformance]:
         """Return what is known of each cache now.
@@ -142,7 +154,8 @@ class CacheRegistry:
         Args:
             cache: only those of this name; an unknown name gives an empty list.
         """
-        return [found.performance() for found in self.caches(cache)]
+        reading = self.reading(cache)
+        return [performance_of(one, reading.at_ns) for one in reading.caches.values()]
 
     def set_cache_alert_thresholds(
         self, thresholds: Mapping[str, float | None], cache: str | None = None
@@ -173,7 +186,7 @@ class CacheRegistry:
 
     def get_cache_alerts(self) -> list[CacheAlert]:
         """Return an alert for each threshold that a cache is past now."""
-        return self._thresholds.alerts(self.get_cache_performance_metrics())
+        return self._thresholds.alerts(self.reading())
 
     def register_instruments(self, meter: Meter) -> None:
         """Create the observable instruments `otel_studio.cache.*`.
@@ -181,7 +194,7 @@ class CacheRegistry:
         Args:
             meter: creates them.
         """
-        register_instruments(meter, self.get_cache_performance_metrics)
+        figures.register(meter, FIGURES, self.reading)
 
     def poll(self) -> None:
         """Fold what waits in every cache, and ask all backends, also those that take I/O."""
@@ -192,14 +205,10 @@ class CacheRegistry:
 
     def start(self) -> None:
         """Start the thread that polls; does nothing while it runs."""
-        with self._lock:
-            if self._thread is not None and self._thread.is_alive():
-                return
-            self._stopping = threading.Event()
-            self._thread = threading.Thread(
-                target=self._run, args=(self._stopping,), name="otel-studio-caches", daemon=True
-            )
-            self._thread.start()
+        self._started = True
+        self._worker.allow()
+        self._worker.start()
+        self._worker.wake()
 
     def stop(self, timeout: float = 1.0) -> None:
         """Stop the thread.
@@ -207,34 +216,30 @@ class CacheRegistry:
         Args:
             timeout: seconds to wait at most for a backend that is slow to answer.
         """
-        self._stopping.set()
-        self._wake.set()
-        thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        self._started = False
+        self._worker.stop(timeout)
 
-    def restart_after_fork(self) -> None:
-        """Begin at zero in a forked child, with a thread of its own if the parent had one."""
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._thresholds.restart_after_fork()
+    def before_fork(self) -> None:
+        """Nothing has to end first: no step here leaves anything half done."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was held."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin at zero; a thread that polled is started by the first query or new backend."""
+        self._worker.after_fork_in_child()
+        self._thresholds.after_fork_in_child()
         for cache in self.caches():
-            cache.restart_after_fork()
-        had_thread, self._thread = self._thread is not None, None
-        if had_thread:
-            self.start()
+            cache.after_fork_in_child()
 
     def _poll_soon(self) -> None:
-        self._wake.set()
+        if self._started:
+            self._worker.wake()
 
-    def _run(self, stopping: threading.Event) -> None:
-        while not stopping.is_set():
-            try:
-                self.poll()
-            except Exception as error:
-                report_internal_error("polling the caches", error)
-            self._wake.wait(self._poll_interval)
-            self._wake.clear()
+    def _go_on(self) -> None:
+        """Have the thread started anew that a fork, or whatever else, took away."""
+        if self._started and not self._worker.is_running:
+            self._worker.wake()
 
 
 def _require_name(what: str, given: object) -> None:

@@ -1,29 +1,23 @@
-"""Everything that is known of one cache, filled with batches of its events."""
+"""Everything that is known of one cache; a batch of its events gives the next of these.
+
+A statistics is never changed: adding a batch returns another one that shares what is the same.
+So a reading shares its parts at no cost, and a fold that is broken off in the middle, by an
+exception of a signal handler, has done nothing.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from itertools import repeat
-from typing import Any
+import dataclasses
+from collections.abc import Mapping, Sequence
 
+from otel_studio.base.reading import new_epoch
 from otel_studio.caches.entries import EntryLedger
-from otel_studio.caches.heavy_hitters import HeavyHitters
-from otel_studio.caches.keys import KeyLabels
+from otel_studio.caches.events import CLEAR, EVICT, HIT, MISS, SET, Batch
+from otel_studio.caches.heavy_hitters import HotKeys
 from otel_studio.caches.miss_ratio import READ, REMOVED, STORED, MissRatioCurve
-from otel_studio.caches.slow_accesses import SlowAccesses
-from otel_studio.caches.windows import DAY, HOUR, MINUTE, SECOND, SliceRing, TallyWindows
-from otel_studio.guard import warn_once
+from otel_studio.caches.slow_accesses import SlowAccesses, keeping
+from otel_studio.caches.windows import HOUR, SECOND, TEN_MINUTES, Tallies
 from otel_studio.registry.sketch import Sketch
-
-HIT, MISS, SET, EVICT, CLEAR = range(5)
-
-#: Kind, key, detail (the duration of an access in seconds, the size of an entry in bytes, the
-#: reason of an eviction, the number of entries cleared), monotonic time in nanoseconds.
-Event = tuple[int, Any, Any, int]
-
-#: Stands for the key of an eviction that does not say which entry went.
-UNKNOWN_KEY: Any = object()
 
 #: Reasons of evictions that make room; any other means that the entry became invalid.
 _TO_MAKE_ROOM = frozenset({"size"})
@@ -33,87 +27,102 @@ _ROLES = (READ, READ, STORED, REMOVED, REMOVED)
 
 _MAX_REASONS = 16
 _OTHER = "__other__"
-_HOT_KEYS_KEPT = 200
-#: A duration of more than a hundred years is a mistake.
-_LONGEST_NS = 100 * 366 * DAY
 #: Weights halved this often are as good as zero.
 _FADINGS_AT_MOST = 64
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """The counts, windows, sketches and sizes of one cache; not safe for threads.
+    """The counts, windows, sketches and sizes of one cache.
 
-    Args:
-        cache: its name, for warnings.
-        labels: what is kept of keys.
-        salt: makes the fingerprints of keys differ from those of another process.
+    Attributes:
+        epoch: names the beginning of these counts.
+        hits: reads that found an entry.
+        misses: reads that did not.
+        sets: entries stored.
+        evictions: entries that went, by reason.
+        windows: the reads of the last minute, hour and day.
+        durations: of the reads of each ten minutes: counts by bucket of a `Sketch`.
+        slow: the slowest of those.
+        hot_keys: the keys read most.
+        curve: what hit rates at other sizes are predicted from.
+        ledger: the entries by fingerprint, as far as they are known from what was recorded.
+        keeps_ledger: off where a backend knows the entries better.
+        fade_at_ns: the monotonic time of the curve's next fading; `None` before the first event.
     """
 
-    def __init__(self, cache: str, labels: KeyLabels, salt: int) -> None:
-        self._cache = cache
-        self._labels = labels
-        self._salt = salt
-        self.ledger = EntryLedger()
-        #: Off where a backend knows the entries better than what is recorded here.
-        self.keeps_ledger = True
-        self.start()
+    epoch: str = dataclasses.field(default_factory=new_epoch)
+    hits: int = 0
+    misses: int = 0
+    sets: int = 0
+    evictions: dict[str, int] = dataclasses.field(default_factory=dict)
+    windows: Tallies = dataclasses.field(default_factory=Tallies)
+    durations: dict[int, dict[int, int]] = dataclasses.field(default_factory=dict)
+    slow: SlowAccesses = dataclasses.field(default_factory=dict)
+    hot_keys: HotKeys = dataclasses.field(default_factory=HotKeys)
+    curve: MissRatioCurve = dataclasses.field(default_factory=MissRatioCurve)
+    ledger: EntryLedger = dataclasses.field(default_factory=EntryLedger)
+    keeps_ledger: bool = True
+    fade_at_ns: int | None = None
 
-    def start(self) -> None:
-        """Begin at zero; what is known of the entries stays, for they are still there."""
-        self.counts = [0, 0, 0, 0]
-        self.evictions: Counter[str] = Counter()
-        self.windows = TallyWindows()
-        self.durations: SliceRing[Sketch] = SliceRing(10 * MINUTE, 6, Sketch)
-        self.forget_keys()
-        self.curve = MissRatioCurve()
-        self._fade_at: int | None = None
+    def begun_anew(self) -> CacheStatistics:
+        """Return one at zero; what is known of the entries stays, for they are still there."""
+        return CacheStatistics(ledger=self.ledger, keeps_ledger=self.keeps_ledger)
 
-    def forget_keys(self) -> None:
-        """Drop what is kept of keys; the counts stay."""
-        self.slow_accesses = SlowAccesses()
-        self.hot_keys = HeavyHitters(_HOT_KEYS_KEPT)
+    def without_keys(self) -> CacheStatistics:
+        """Return one without what is kept of keys; the counts stay."""
+        return dataclasses.replace(self, slow={}, hot_keys=HotKeys())
 
-    def fold(self, events: Sequence[Event], wall_offset_ns: int) -> None:
-        """Take in a batch of events, about in the order of their times.
+    def without_entries(self, *, keeps_ledger: bool) -> CacheStatistics:
+        """Return one that knows of no entries.
 
         Args:
-            events: at least one.
-            wall_offset_ns: what to add to a monotonic time for the time of day.
+            keeps_ledger: whether it notes those to come.
         """
-        kinds, keys, details, times = zip(*events, strict=True)
-        seconds = (min(times) // SECOND, max(times) // SECOND)
-        if seconds[0] == seconds[1]:
-            for kind in (HIT, MISS, SET):
-                self._count(kind, kinds.count(kind), times[0])
-        else:
-            by_second = Counter(zip(kinds, [time // SECOND for time in times], strict=True))
-            for (kind, second), count in by_second.items():
-                self._count(kind, count, second * SECOND)
-        try:
-            uses = Counter(keys)
-            fingerprints = self._fingerprints(keys)
-        except Exception:  # a key without a hash, or whose own methods fail
-            keys = tuple(_hashable(key) for key in keys)
-            uses = Counter(keys)
-            fingerprints = self._fingerprints(keys)
-        self._fade(times[-1])
-        if max(kinds) <= MISS:
-            self.hot_keys.add(self._labels.counted(uses))
-            self.curve.observe([READ] * len(kinds), fingerprints)
-            if MISS in kinds and self.ledger.entries:
-                self._note_changes(events, fingerprints)
-        else:
-            reads = Counter([key for kind, key in zip(kinds, keys, strict=True) if kind <= MISS])
-            self.hot_keys.add(self._labels.counted(reads))
-            self._note_uses(kinds, details, fingerprints)
-            self._note_changes(events, fingerprints)
-        if details.count(None) < len(details):
-            self._note_durations(events, wall_offset_ns)
+        return dataclasses.replace(self, ledger=EntryLedger(), keeps_ledger=keeps_ledger)
 
-    def count_elsewhere(
-        self, now_ns: int, hits: int, misses: int, sets: int, evictions: dict[str, int]
-    ) -> None:
-        """Add what a backend counted itself since it was last asked.
+    def folded(self, batch: Batch) -> CacheStatistics:
+        """Return this with a batch of events.
+
+        Args:
+            batch: prepared, so that nothing here runs code of the program's own.
+        """
+        kinds = batch.kinds
+        curve = self.curve.copy()
+        fade_at = self._fade(curve, batch.last_ns)
+        ledger, evictions = self.ledger, self.evictions
+        if max(kinds) <= MISS:
+            curve.observe([READ] * len(kinds), batch.fingerprints)
+            if MISS in kinds and ledger.entries:
+                ledger = ledger.copy()
+                for kind, fingerprint in zip(kinds, batch.fingerprints, strict=True):
+                    if kind == MISS:
+                        ledger.remove(fingerprint)
+        else:
+            _note_uses(curve, batch)
+            ledger = ledger.copy()
+            evictions = dict(evictions)
+            _note_changes(ledger if self.keeps_ledger else EntryLedger(), evictions, batch)
+        return CacheStatistics(
+            epoch=self.epoch,
+            hits=self.hits + kinds.count(HIT),
+            misses=self.misses + kinds.count(MISS),
+            sets=self.sets + kinds.count(SET),
+            evictions=evictions,
+            windows=self.windows.adding(batch.seconds),
+            durations=_sketched(self.durations, batch.durations),
+            slow=keeping(self.slow, batch.slow),
+            hot_keys=self.hot_keys.counting(batch.reads),
+            curve=curve,
+            ledger=ledger,
+            keeps_ledger=self.keeps_ledger,
+            fade_at_ns=fade_at,
+        )
+
+    def counted_elsewhere(
+        self, now_ns: int, hits: int, misses: int, sets: int, evictions: Mapping[str, int]
+    ) -> CacheStatistics:
+        """Return this with what a backend counted itself since it was last asked.
 
         Args:
             now_ns: the time now, on the monotonic clock.
@@ -122,145 +131,83 @@ class CacheStatistics:
             sets: entries stored.
             evictions: entries evicted, by reason.
         """
-        for kind, count in ((HIT, hits), (MISS, misses), (SET, sets)):
-            if count:
-                self._count(kind, count, now_ns)
+        by_reason = dict(self.evictions)
         for reason, count in evictions.items():
-            if count:
-                self._count_evictions(reason, count)
-
-    def _count(self, kind: int, count: int, time_ns: int) -> None:
-        if kind <= SET:
-            self.counts[kind] += count
-        if kind == HIT:
-            self.windows.add(time_ns, hits=count)
-        elif kind == MISS:
-            self.windows.add(time_ns, misses=count)
-
-    def _count_evictions(self, reason: str, count: int) -> None:
-        self.counts[EVICT] += count
-        if reason not in self.evictions and len(self.evictions) >= _MAX_REASONS:
-            reason = _OTHER
-        self.evictions[reason] += count
-
-    def _fingerprints(self, keys: Sequence[Any]) -> list[int]:
-        # The hash of a pair mixes what the hash of a small number alone does not.
-        return list(map(hash, zip(repeat(self._salt), keys, strict=False)))
-
-    def _fade(self, now_ns: int) -> None:
-        if self._fade_at is None:
-            self._fade_at = now_ns + HOUR
-        hours = 1 + (now_ns - self._fade_at) // HOUR
-        if hours > 0:
-            self._fade_at += hours * HOUR
-            for _ in range(min(hours, _FADINGS_AT_MOST)):
-                self.curve.fade()
-
-    def _note_uses(
-        self, kinds: Sequence[int], details: Sequence[Any], fingerprints: Sequence[int]
-    ) -> None:
-        """Tell the curve of reads, stores and invalidations among the events, in order."""
-        if CLEAR in kinds:
-            self.curve.forget_keys()
-            last = len(kinds) - 1 - kinds[::-1].index(CLEAR)
-            kinds, details = kinds[last + 1 :], details[last + 1 :]
-            fingerprints = fingerprints[last + 1 :]
-        changes = [
-            (_ROLES[kind], fingerprint)
-            for kind, detail, fingerprint in zip(kinds, details, fingerprints, strict=True)
-            if kind != EVICT or detail not in _TO_MAKE_ROOM
-        ]
-        if changes:
-            self.curve.observe(*zip(*changes, strict=True))
-
-    def _note_changes(self, events: Sequence[Event], fingerprints: Sequence[int]) -> None:
-        """Keep the ledger of entries, and count evictions by reason."""
-        ledger = self.ledger if self.keeps_ledger else EntryLedger()
-        for (kind, key, detail, _), fingerprint in zip(events, fingerprints, strict=True):
-            if kind == SET:
-                ledger.store(fingerprint, self._bytes(detail))
-            elif kind == MISS:  # it went without a word: it expired, or another process removed it
-                ledger.remove(fingerprint)
-            elif kind == EVICT:
-                self._count_evictions(str(detail), 1)
-                if key is UNKNOWN_KEY:
-                    ledger.remove_unknown()
-                else:
-                    ledger.remove(fingerprint)
-            elif kind == CLEAR:
-                self._count_evictions("cleared", detail)
-                ledger.clear()
-
-    def _note_durations(self, events: Sequence[Event], wall_offset_ns: int) -> None:
-        timed = [event for event in events if event[0] <= MISS and event[2] is not None]
-        durations: list[int] = []
-        try:
-            durations = [int(event[2] * 1e9 + 0.5) for event in timed]
-            sound = min(durations, default=0) >= 0 and max(durations, default=0) < _LONGEST_NS
-        except Exception:  # no number, NaN, or infinity
-            sound = False
-        if not sound:
-            checked = [(event, self._nanoseconds(event[2])) for event in timed]
-            timed = [event for event, duration in checked if duration is not None]
-            durations = [duration for _, duration in checked if duration is not None]
-        if not durations:
-            return
-        by_second: dict[int, list[int]] = {}
-        if timed[0][3] // SECOND == timed[-1][3] // SECOND:
-            by_second[timed[0][3] // SECOND] = durations
-        else:
-            for event, duration in zip(timed, durations, strict=True):
-                by_second.setdefault(event[3] // SECOND, []).append(duration)
-        for second, group in by_second.items():
-            self.windows.add(second * SECOND, timed=len(group), timed_ns=sum(group))
-            sketch = self.durations.at(second * SECOND)
-            if sketch is not None:
-                sketch.add_many(group)
-        slow = self.slow_accesses.floor(timed[-1][3])
-        if max(durations) > slow:
-            for (kind, key, _, time), duration in zip(timed, durations, strict=True):
-                if duration > slow:
-                    access = (duration, kind, self._labels.of(key), time + wall_offset_ns)
-                    self.slow_accesses.keep(time, access)
-                    slow = self.slow_accesses.floor(time)
-
-    def _nanoseconds(self, seconds: Any) -> int | None:
-        try:
-            nanoseconds = round(seconds * 1e9)
-        except Exception:  # no number, NaN, or infinity
-            nanoseconds = -1
-        if 0 <= nanoseconds < _LONGEST_NS:
-            return int(nanoseconds)
-        self._warn("duration", "seconds, from 0 to a hundred years", seconds)
-        return None
-
-    def _bytes(self, size: Any) -> int | None:
-        if size is None or (isinstance(size, int) and size >= 0):
-            return size
-        self._warn("size", "bytes, an integer that is not negative", size)
-        return None
-
-    def _warn(self, what: str, expected: str, given: object) -> None:
-        warn_once(
-            f"cache {what}",
-            self._cache,
-            "Cache %s was given the %s %.80r, which is left out: give %s",
-            self._cache,
-            what,
-            given,
-            expected,
+            _count_evictions(by_reason, reason, count)
+        windows = self.windows
+        if hits or misses:
+            windows = windows.adding({now_ns // SECOND: (hits, misses, 0, 0)})
+        return dataclasses.replace(
+            self,
+            hits=self.hits + hits,
+            misses=self.misses + misses,
+            sets=self.sets + sets,
+            evictions=by_reason,
+            windows=windows,
         )
 
+    def _fade(self, curve: MissRatioCurve, now_ns: int) -> int:
+        if self.fade_at_ns is None:
+            return now_ns + HOUR
+        hours = max(0, 1 + (now_ns - self.fade_at_ns) // HOUR)
+        for _ in range(min(hours, _FADINGS_AT_MOST)):
+            curve.fade()
+        return self.fade_at_ns + hours * HOUR
 
-def _hashable(key: object) -> object:
-    """Return the key, or where it cannot be looked up a text that stands for it."""
-    try:
-        hash(key)
-        if key == key:  # noqa: PLR0124 - the key's own comparison may fail
-            return key
-    except Exception:
-        pass
-    try:
-        return f"{type(key).__name__} {key!r}"
-    except Exception:
-        return type(key).__name__
+
+def _sketched(
+    durations: dict[int, dict[int, int]], more: Mapping[int, Sequence[int]]
+) -> dict[int, dict[int, int]]:
+    if not more:
+        return durations
+    found = dict(durations)
+    for number, added in more.items():
+        sketch = Sketch(found.get(number))
+        sketch.add_many(added)
+        found[number] = dict(sketch.counts)
+    return TEN_MINUTES.kept(found)
+
+
+def _count_evictions(evictions: dict[str, int], reason: str, count: int) -> None:
+    if not count:
+        return
+    if reason not in evictions and len(evictions) >= _MAX_REASONS:
+        reason = _OTHER
+    evictions[reason] = evictions.get(reason, 0) + count
+
+
+def _note_uses(curve: MissRatioCurve, batch: Batch) -> None:
+    """Tell the curve of reads, stores and invalidations among the events, in order."""
+    kinds, details, fingerprints = batch.kinds, batch.details, batch.fingerprints
+    if CLEAR in kinds:
+        curve.forget_keys()
+        last = len(kinds) - 1 - kinds[::-1].index(CLEAR)
+        kinds, details = kinds[last + 1 :], details[last + 1 :]
+        fingerprints = fingerprints[last + 1 :]
+    changes = [
+        (_ROLES[kind], fingerprint)
+        for kind, detail, fingerprint in zip(kinds, details, fingerprints, strict=True)
+        if kind != EVICT or detail not in _TO_MAKE_ROOM
+    ]
+    if changes:
+        curve.observe(*zip(*changes, strict=True))
+
+
+def _note_changes(ledger: EntryLedger, evictions: dict[str, int], batch: Batch) -> None:
+    """Keep the ledger of entries, and count evictions by reason."""
+    for kind, detail, fingerprint in zip(
+        batch.kinds, batch.details, batch.fingerprints, strict=True
+    ):
+        if kind == SET:
+            ledger.store(fingerprint, detail if isinstance(detail, int) else None)
+        elif kind == MISS:  # it went without a word: it expired, or another process removed it
+            ledger.remove(fingerprint)
+        elif kind == EVICT:
+            _count_evictions(evictions, str(detail), 1)
+            if fingerprint == batch.unknown:
+                ledger.remove_unknown()
+            else:
+                ledger.remove(fingerprint)
+        elif kind == CLEAR:
+            _count_evictions(evictions, "cleared", detail if isinstance(detail, int) else 0)
+            ledger.clear()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from otel_studio.base.thresholds import Threshold, check_limits
 from otel_studio.clock import Clock
 from otel_studio.record import Record, iso_time
 from otel_studio.resources.memory_records import MemoryAlert
@@ -30,7 +30,45 @@ class MemoryThresholds(Record):
     max_fragmentation: float | None = None
 
 
-_RATIOS = ("max_process_utilization", "max_system_utilization", "max_fragmentation")
+_SHARE = "a number above 0 and at most 1"
+_MEGABYTES = "a number of MB above 0"
+
+_PROCESS = Threshold(
+    "max_process_utilization",
+    "high_process_memory",
+    "this process uses more of the memory limit than its threshold",
+    highest=1.0,
+    expected=_SHARE,
+    critical_above=_CRITICAL_SHARE,
+)
+_SYSTEM = Threshold(
+    "max_system_utilization",
+    "high_system_memory",
+    "all processes together use more of the memory limit than the threshold",
+    highest=1.0,
+    expected=_SHARE,
+    critical_above=_CRITICAL_SHARE,
+)
+_MEMORY = Threshold(
+    "max_memory_mb",
+    "high_memory",
+    "the resident memory of this process is above its threshold",
+    expected=_MEGABYTES,
+)
+_SERVICE = Threshold(
+    "max_service_memory_mb",
+    "high_service_memory",
+    "the memory of service {service} is above its threshold",
+    expected=_MEGABYTES,
+)
+_FRAGMENTATION = Threshold(
+    "max_fragmentation",
+    "high_fragmentation",
+    "the allocators hold more unused memory than the threshold",
+    highest=1.0,
+    expected=_SHARE,
+)
+_ALL = (_PROCESS, _SYSTEM, _MEMORY, _SERVICE, _FRAGMENTATION)
 
 
 def checked_thresholds(thresholds: Mapping[str, Any], before: MemoryThresholds) -> MemoryThresholds:
@@ -41,33 +79,21 @@ def checked_thresholds(thresholds: Mapping[str, Any], before: MemoryThresholds) 
         before: the thresholds so far.
 
     Raises:
+        TypeError: if the thresholds are no mapping.
         ValueError: for an unknown name or a value out of range; nothing is changed then.
     """
-    names = [field.name for field in dataclasses.fields(MemoryThresholds)]
-    for name, value in thresholds.items():
-        if name not in names:
-            raise ValueError(
-                f"there is no memory threshold {name!r}: use one of {', '.join(names)}"
-            )
-        if value is None:
-            continue
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        most = 1.0 if name in _RATIOS else math.inf
-        if not is_number or not 0 < value <= most or math.isinf(value):
-            wanted = "above 0 and at most 1" if name in _RATIOS else "of MB above 0"
-            raise ValueError(f"{name} cannot be {value!r}: give a number {wanted}, or None")
+    check_limits("memory", _ALL, thresholds, "{'max_memory_mb': 512}")
     return dataclasses.replace(before, **thresholds)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """What one rule compares: a value, its threshold and the words for both."""
+    """A figure, and the threshold that it is compared with; the service it is of, if one."""
 
-    alert_type: str
+    threshold: Threshold
     value: float | None
-    threshold: float | None
-    message: str
-    is_share: bool = False
+    limit: float | None
+    service: str = ""
 
 
 class MemoryAlerts:
@@ -92,19 +118,19 @@ class MemoryAlerts:
         found: list[MemoryAlert] = []
         since: dict[tuple[str, str], int] = {}
         for one in measured:
-            if one.value is None or one.threshold is None or one.value <= one.threshold:
+            severity = one.threshold.severity(one.value, one.limit)
+            if one.value is None or one.limit is None or severity is None:
                 continue
-            key = (one.alert_type, one.message)
+            key = (one.threshold.alert_type, one.service)
             since[key] = self._since_ns.get(key, self._clock.time_ns())
-            critical = one.is_share and one.value > max(_CRITICAL_SHARE, one.threshold)
             found.append(
                 MemoryAlert(
-                    alert_type=one.alert_type,
-                    message=one.message,
-                    severity="critical" if critical else "warning",
+                    alert_type=one.threshold.alert_type,
+                    message=one.threshold.message(one.value, one.limit, service=one.service),
+                    severity=severity,
                     timestamp=iso_time(since[key]),
                     current_value=one.value,
-                    threshold_value=one.threshold,
+                    threshold_value=one.limit,
                 )
             )
         self._since_ns = since
@@ -119,41 +145,13 @@ def memory_rules(thresholds: MemoryThresholds, figures: Mapping[str, Any]) -> li
         figures: `process_utilization`, `system_utilization`, `memory_mb`, `fragmentation`, and
             `services`, a mapping of name to MB.
     """
-    rules = [
-        Measured(
-            "high_process_memory",
-            figures["process_utilization"],
-            thresholds.max_process_utilization,
-            "this process uses more of the memory limit than its threshold",
-            is_share=True,
-        ),
-        Measured(
-            "high_system_memory",
-            figures["system_utilization"],
-            thresholds.max_system_utilization,
-            "all processes together use more of the memory limit than the threshold",
-            is_share=True,
-        ),
-        Measured(
-            "high_memory",
-            figures["memory_mb"],
-            thresholds.max_memory_mb,
-            "the resident memory of this process is above its threshold",
-        ),
-        Measured(
-            "high_fragmentation",
-            figures["fragmentation"],
-            thresholds.max_fragmentation,
-            "the allocators hold more unused memory than the threshold",
+    return [
+        Measured(_PROCESS, figures["process_utilization"], thresholds.max_process_utilization),
+        Measured(_SYSTEM, figures["system_utilization"], thresholds.max_system_utilization),
+        Measured(_MEMORY, figures["memory_mb"], thresholds.max_memory_mb),
+        Measured(_FRAGMENTATION, figures["fragmentation"], thresholds.max_fragmentation),
+        *(
+            Measured(_SERVICE, megabytes, thresholds.max_service_memory_mb, service)
+            for service, megabytes in figures["services"].items()
         ),
     ]
-    rules += [
-        Measured(
-            "high_service_memory",
-            megabytes,
-            thresholds.max_service_memory_mb,
-            f"the memory of service {service} is above its threshold",
-        )
-        for service, megabytes in figures["services"].items()
-    ]
-    return rules

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_studio.base.forking import watch
 from otel_studio.caches import Cache, CacheReading, CacheRegistry
-from otel_studio.caches.cache import _FOLD_AT
+from otel_studio.caches.account import FOLD_AT
 from otel_studio.clock import ManualClock, SystemClock
 
 
@@ -309,9 +310,9 @@ def test_threads_lose_nothing() -> None:
 
 def test_waiting_events_are_bounded(previews: Cache) -> None:
     """The caller that fills a batch folds it: no more than one batch ever waits."""
-    for n in range(10 * _FOLD_AT):
+    for n in range(10 * FOLD_AT):
         previews.hit(n)
-        assert len(previews._events) < _FOLD_AT
+        assert len(previews._events) < FOLD_AT
 
 
 def test_forked_child_starts_from_zero(previews: Cache, caches: CacheRegistry) -> None:
@@ -320,11 +321,11 @@ def test_forked_child_starts_from_zero(previews: Cache, caches: CacheRegistry) -
     previews.hit("a")
     previews.fold()
     previews.hit("a")
+    watch(caches)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            caches.restart_after_fork()
             previews.miss("b")
             record = previews.performance()
             answer = [record.hits, record.misses, record.sets, record.entries]
@@ -343,18 +344,18 @@ def test_fork_while_another_thread_holds_the_lock(previews: Cache, caches: Cache
     locked, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with previews._lock:
+        with previews._account._lock:
             locked.set()
             release.wait(30)
 
     holder = threading.Thread(target=hold)
     holder.start()
     locked.wait(30)
+    watch(caches)
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            caches.restart_after_fork()
             previews.hit("a")
             status = 0 if previews.performance().hits == 1 else 2
         finally:
@@ -383,11 +384,11 @@ def test_eight_hours_in_bounded_memory_without_drift(caches: CacheRegistry, cloc
             clock.advance(1)
         if minute % 60 == 59:
             record = cache.performance()
-            statistics = cache._statistics
+            statistics = cache._account.state.statistics
             sizes.append(
                 len(statistics.hot_keys)
                 + statistics.curve.followed_keys
-                + sum(len(s.counts) for s in statistics.durations.recent(clock.monotonic_ns()))
+                + sum(map(len, statistics.durations.values()))
             )
             assert (record.hits, record.misses) == (hits, misses)
     record = cache.performance()

@@ -144,7 +144,7 @@ def test_mapping_is_not_kept_alive(previews: Cache, report) -> None:
     del mapping
     gc.collect()
     assert report().entries is None
-    assert previews._backends == []
+    assert previews._account.state.answers == {}
     assert report().sets == 1
 
 
@@ -192,4 +192,4 @@ def test_wrapped_mapping_is_the_mapping(steps: list[tuple[str, int]]) -> None:
         assert dict(wrapped) == inner
     assert cache.performance().entries == len(bare)
     cache.fold()
-    assert cache._statistics.ledger.entries == len(bare)
+    assert cache._account.state.statistics.ledger.entries == len(bare)

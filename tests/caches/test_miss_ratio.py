@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_studio.caches.miss_ratio import READ, REMOVED, STORED, MissRatioCurve, _bounds, _bucket
+from otel_studio.caches.miss_ratio import READ, REMOVED, STORED, MissRatioCurve
+from otel_studio.caches.reuse import bounds_of, bucket_of
 
 
 def simulated_hit_rate(events: list[tuple[int, int]], size: int) -> float:
@@ -149,7 +150,7 @@ def test_more_keys_are_sampled_again_after_a_flood() -> None:
 @given(distance=st.integers(0, 1 << 60))
 def test_buckets_cover_every_distance_once(distance: int) -> None:
     """A distance lies in its bucket, and the bucket is at most a 64th of it wide."""
-    low, high = _bounds(_bucket(distance))
+    low, high = bounds_of(bucket_of(distance))
     assert low <= distance < high
     assert high - low <= max(1, distance // 64)
-    assert _bounds(_bucket(distance) + 1)[0] == high
+    assert bounds_of(bucket_of(distance) + 1)[0] == high

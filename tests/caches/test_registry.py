@@ -6,11 +6,17 @@ import threading
 
 import pytest
 
+from forked import in_forked_child
+from otel_studio.base.forking import watch
 from otel_studio.caches import CacheReading, CacheRegistry
 from otel_studio.clock import ManualClock, SystemClock
 from otel_studio.guard import internal_errors
 
 from parts import wait_until
+
+
+def polling_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "otel-studio-caches"]
 
 
 def test_same_name_is_the_same_cache(caches: CacheRegistry) -> None:
@@ -83,12 +89,11 @@ def test_thread_polls_backends_and_stops() -> None:
     caches.cache("server").attach(read, remote=True)
     caches.start()
     caches.start()
-    names = [thread.name for thread in threading.enumerate()]
-    assert names.count("otel-studio-caches") == 1
+    assert len(polling_threads()) == 1
     wait_until(lambda: caches.cache("server").performance().entries == 3)
     caches.stop()
     caches.stop()
-    assert "otel-studio-caches" not in [thread.name for thread in threading.enumerate()]
+    assert polling_threads() == []
     assert internal_errors["asking the backend of cache server"] == 1
 
 
@@ -104,26 +109,31 @@ def test_stop_does_not_wait_for_a_backend_that_hangs() -> None:
     caches.cache("server").attach(read, remote=True)
     caches.start()
     asked.wait(30)
-    thread = caches._thread
+    (thread,) = polling_threads()
     caches.stop(timeout=0.01)
-    assert thread is not None
     assert thread.is_alive()
     answer.set()
     thread.join()
 
 
-def test_child_has_a_thread_of_its_own() -> None:
-    """After a fork a registry that polled polls again, one that did not does not."""
-    caches = CacheRegistry(SystemClock(), cache_poll_interval=0.01)
-    caches.restart_after_fork()
-    assert caches._thread is None
-    caches.start()
-    parents, parents_end = caches._thread, caches._stopping
-    caches.restart_after_fork()
-    assert caches._thread is not parents
+@pytest.mark.parametrize("polled", [True, False])
+def test_child_polls_where_its_parent_did(polled: bool) -> None:
+    """The hook starts no thread: the first query does, in a child whose parent had started one."""
+    caches = CacheRegistry(SystemClock(), cache_poll_interval=3600)
+    watch(caches)
+    asked = threading.Event()
+    caches.cache("server").attach(asked.set, remote=True)
+    if polled:
+        caches.start()
+        wait_until(asked.is_set)
+
+    def in_child() -> list[bool]:
+        found = [bool(polling_threads())]
+        caches.cache("server").attach(lambda: CacheReading(entries=5), remote=True)
+        caches.get_cache_performance_metrics()
+        if polled:
+            wait_until(lambda: caches.cache("server").performance().entries == 5)
+        return [*found, bool(polling_threads())]
+
+    assert in_forked_child(in_child) == [False, polled]
     caches.stop()
-    assert parents is not None
-    # In a real fork the parent's thread would not exist here; this one is ended by hand.
-    assert parents.is_alive()
-    parents_end.set()
-    parents.join()

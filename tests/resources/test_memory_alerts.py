@@ -102,3 +102,18 @@ def test_wrong_thresholds_are_refused_and_change_nothing(
     with pytest.raises(ValueError, match=words):
         alerts.set({"max_service_memory_mb": 7, **thresholds})
     assert alerts.thresholds == MemoryThresholds()
+
+
+def test_thresholds_are_a_mapping(alerts: MemoryAlerts) -> None:
+    """A bare number is refused with an example."""
+    with pytest.raises(TypeError, match="max_memory_mb"):
+        alerts.set(512)  # type: ignore[arg-type]
+
+
+def test_names_of_services_are_shown_as_they_are(alerts: MemoryAlerts) -> None:
+    """A service whose name looks like a placeholder is named all the same."""
+    alerts.set({"max_service_memory_mb": 1})
+    (alert,) = alerts.evaluate(
+        memory_rules(alerts.thresholds, {**QUIET, "services": {"{value}": 2}})
+    )
+    assert alert.message == "the memory of service {value} is above its threshold"
