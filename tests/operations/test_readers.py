@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 import pytest
 from opentelemetry import trace
 
-import proving
 from otel_studio import api, service, track
 from otel_studio.config import load_settings
 from otel_studio.default import overriding
 from otel_studio.studio import Studio
+
+import proving
 
 SERVICE = "watched"
 THREADS = 8

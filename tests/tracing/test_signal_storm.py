@@ -153,7 +153,8 @@ metrics = api.get_service_metrics("storm").operation_metrics
 found = metrics[what]
 print(json.dumps({
     "delivered": delivered, "wrong": wrong, "swallowed": delivered - len(arrived | in_finalizers),
-    "in_finalizers": len(in_finalizers - arrived), "other_errors": others[:3], "active": api.get_active_operations_count().total,
+    "in_finalizers": len(in_finalizers - arrived), "other_errors": others[:3],
+    "active": api.get_active_operations_count().total,
     "tried": tried, "completed": completed, "ended": found.count, "abandoned": found.abandoned,
     "quiet": quiet, "quiet_counted": metrics["quiet"].count,
     "internal_errors": dict(guard.internal_errors),
