@@ -194,8 +194,8 @@ MEMORY_LIMIT_MB = 20.0
 #: Taken of everything below: the median counts.
 VALUES = 5
 #: CPU milliseconds of the calibration loop on the quiet machine that the limits below hold on
-#: (two cores, CPython 3.11): elsewhere, and at slower moments, each value is scaled by what the loop
-#: takes beside it.
+#: (two cores, CPython 3.11): elsewhere, and at slower moments, each value is scaled by what the
+#: loop takes beside it.
 CALIBRATION_MS = 50.0
 
 
