@@ -3,6 +3,7 @@
 #   make demo          a media service at work, watched by OTel Studio; Ctrl-C ends it
 #   make demo FOR=20   the same for 20 seconds
 #   make test          every test; ARGS="-k registry -x" goes to pytest
+#   make prove         the storms of signals, forks and threads in their whole length
 #   make lint          style and the order of imports between parts
 #   make types         mypy and pyright
 #   make bench         what an operation costs here
@@ -18,7 +19,7 @@ FOR ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test parts lint types bench docs lock clean
+.PHONY: help venv demo test prove parts lint types bench docs lock clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/  \1/p' Makefile
@@ -52,6 +53,9 @@ parts:
 
 test: venv parts
 	@$(BIN)/python -m pytest $(ARGS)
+
+prove: venv parts
+	@OTEL_STUDIO_PROVE=1 $(BIN)/python -m pytest -m prove $(ARGS)
 
 lint: venv
 	@$(BIN)/ruff check .

@@ -50,12 +50,14 @@ class Measurements:
         runs: values in seconds by (subject, shape), one list for each process.
         memory: bytes for 1,000 operation names, by subject.
         left_out: subjects that could not be measured, and why.
+        own_ratios: values of ratios that a subject measures itself, by (subject, figure).
         receiver: what took the spans of the exporting load.
         loops: calls in one value.
     """
 
     runs: dict[Key, list[list[float]]] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    own_ratios: dict[Key, list[float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     receiver: str = ""
     loops: dict[Key, int] = field(default_factory=dict)
@@ -78,6 +80,11 @@ class Measurements:
         """Return the median of the ratios of values that were taken side by side."""
         pairs = list(zip(self.values(work), self.values(against), strict=False))
         return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
+
+    def own_ratio(self, key: Key) -> float | None:
+        """Return the median of a ratio that a subject measures itself."""
+        values = self.own_ratios.get(key)
+        return statistics.median(values) if values else None
 
     def suite(self) -> pyperf.BenchmarkSuite | None:
         """Return the values for pyperf's own tools."""
@@ -115,6 +122,10 @@ class Measurement:
                 self._operations(sink)
                 _say(f"registry and encoding, process {number + 1} of {self.effort.processes}")
                 self._registry()
+                if number == 0:
+                    _say("bounds in milliseconds, beside a calibration loop")
+                    self._times()
+                    self._own_ratios()
                 _say(f"imports, round {number + 1} of {self.effort.processes}")
                 self._imports()
             _say("memory")
@@ -133,6 +144,37 @@ class Measurement:
         with self._workers(rows, {}) as workers:
             shapes = {shape: None for group in plan.REGISTRY.values() for shape in group}
             self._interleave(workers, list(shapes), min(self.effort.values, 3))
+
+    def _times(self) -> None:
+        for time in plan.TIMES:
+            rows = [plan.Row(time.subject, time.subject)]
+            with self._workers(rows, {}) as workers, Worker("calibration") as loop:
+                for worker in workers:
+                    self._time(time, worker, loop)
+
+    def _time(self, time: plan.Time, worker: Worker, loop: Worker) -> None:
+        def value() -> float:
+            if time.figure:
+                return float(worker.ask(figure=time.shape)["value"])
+            return float(worker.ask(shape=time.shape, loops=1)["seconds"])
+
+        value()  # what only the first one costs
+        loop.ask(shape="loop", loops=1)
+        taken: dict[Key, list[float]] = {time.key: [], time.beside: []}
+        for _ in range(plan.VALUES):
+            taken[time.beside].append(float(loop.ask(shape="loop", loops=1)["seconds"]))
+            taken[time.key].append(value())
+        self.results.add(taken)
+
+    def _own_ratios(self) -> None:
+        for ratio in plan.OWN_RATIOS:
+            with self._workers([plan.Row(ratio.subject, ratio.title)], {}) as workers:
+                for worker in workers:
+                    values = [
+                        float(worker.ask(figure=ratio.figure)["value"])
+                        for _ in range(self.effort.values)
+                    ]
+                    self.results.own_ratios[ratio.subject, ratio.figure] = values
 
     def _interleave(self, workers: list[Worker], shapes: list[str], values: int) -> None:
         self.results.add(

@@ -18,7 +18,7 @@ def markdown(results: Measurements, what: str) -> str:
         results: what was measured.
         what: a line on the machine and the effort.
     """
-    parts = [what, _bounds(results), _operations(results), _exporting(results)]
+    parts = [what, _bounds(results), _times(results), _operations(results), _exporting(results)]
     parts += [_registry(results), _imports(results)]
     if results.left_out:
         lines = [f"- {name}: {reason}" for name, reason in sorted(results.left_out.items())]
@@ -37,6 +37,12 @@ def as_json(results: Measurements, what: str) -> str:
             | {"limit": bound.limit}
             for bound in plan.BOUNDS
         ],
+        "milliseconds": [
+            {"title": time.title, "limit": time.limit}
+            | {"ms": _ms(results.median(time.key)), "calibration": _ms(results.median(time.beside))}
+            for time in plan.TIMES
+        ],
+        "own_ratios": {" / ".join(key): values for key, values in results.own_ratios.items()},
         "receiver": results.receiver,
         "left_out": results.left_out,
     }
@@ -60,12 +66,36 @@ def _bounds(results: Measurements) -> str:
         if ratio is not None:
             kept = "yes" if ratio <= bound.limit else "**no**"
             rows.append([bound.title, f"{ratio:.3f}", f"{bound.limit:g}", kept])
+    for own in plan.OWN_RATIOS:
+        ratio = results.own_ratio((own.subject, own.figure))
+        if ratio is not None:
+            kept = "yes" if ratio <= own.limit else "**no**"
+            rows.append([own.title, f"{ratio:.3f}", f"{own.limit:g}", kept])
     if "registry_studio" in results.memory:
         megabytes = results.memory["registry_studio"] / 1e6
         kept = "yes" if megabytes <= plan.MEMORY_LIMIT_MB else "**no**"
         title = "memory of 1,000 operation names with all samples full, MB"
         rows.append([title, f"{megabytes:.1f}", f"{plan.MEMORY_LIMIT_MB:g}", kept])
     return _table("Ratios, each taken side by side", ["", "ratio", "bound", "kept"], rows)
+
+
+def _times(results: Measurements) -> str:
+    rows = []
+    for time in plan.TIMES:
+        taken, loop = _ms(results.median(time.key)), _ms(results.median(time.beside))
+        ratio = results.ratio(time.key, time.beside)
+        if taken is None or loop is None or ratio is None:
+            continue
+        scaled = ratio * plan.CALIBRATION_MS
+        kept = "yes" if scaled <= time.limit else "**no**"
+        numbers = [f"{number:.1f}" for number in (taken, loop, scaled)]
+        rows.append([time.title, *numbers, f"{time.limit:g}", kept])
+    return _table(
+        f"CPU milliseconds, the median of {plan.VALUES}, each taken beside a calibration loop; "
+        f"scaled to where the loop takes {plan.CALIBRATION_MS:g} ms, as the bounds are",
+        ["", "ms", "loop, ms", "scaled", "bound", "kept"],
+        rows,
+    )
 
 
 def _operations(results: Measurements) -> str:
@@ -119,6 +149,10 @@ def _imports(results: Measurements) -> str:
         if (seconds := results.median((statement, "import"))) is not None
     ]
     return _table("CPU milliseconds to import, in a fresh process", ["", "ms"], rows)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
 
 
 def _micro(seconds: float | None) -> str:

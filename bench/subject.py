@@ -25,12 +25,14 @@ class Subject:
         settle: does the work that was put off (folds, flushes); its time counts.
         runs: operations in one call, where it is not 1.
         fill: makes this many operation names known, with all that is kept of each.
+        figures: by name, what the subject measures itself, such as the time that it holds a lock.
     """
 
     calls: dict[str, Callable[[], Any]]
     settle: Callable[[], object] = _nothing
     runs: Mapping[str, int] = field(default_factory=dict)
     fill: Callable[[int], object] | None = None
+    figures: Mapping[str, Callable[[], float]] = field(default_factory=dict)
 
 
 #: What every subject does in the shape `attributes`.

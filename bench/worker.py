@@ -180,6 +180,8 @@ def answer(subject: Subject, request: dict[str, Any]) -> dict[str, Any]:
         return {"seconds": time_shape(subject, request["shape"], request["loops"])}
     if "export" in request:
         return export(subject, request["export"], request["rate"])
+    if "figure" in request:
+        return {"value": subject.figures[request["figure"]]()}
     if "memory" in request:
         return memory(subject, request["memory"])
     raise ValueError(f"no such request: {request}")
@@ -191,6 +193,7 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what a peer prints is no answer
     subject = importlib.import_module(f"bench.subjects.{name}").make(*endpoint)
     shapes = list(subject.calls) + [s for s, call in _CALL_OF.items() if call in subject.calls]
+    shapes += subject.figures
     print(
         json.dumps({"shapes": shapes, "fill": subject.fill is not None}), file=answers, flush=True
     )
