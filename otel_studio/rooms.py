@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otel_studio import parts
-from otel_studio.base.locks import new_lock
 from otel_studio.base.forking import Room
+from otel_studio.base.locks import new_lock
 from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.guard import note_internal_error

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_studio import autotrack, guard
-from otel_studio.ports import use_tracer_provider
+from otel_studio import seat
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,11 +91,12 @@ def operations():
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    use_tracer_provider(provider)
+    taken = seat.Seat(provider)
+    seat.isolate(taken)
     yield lambda: [
         f"{span.instrumentation_scope.name}:{span.name}" for span in exporter.get_finished_spans()
     ]
-    use_tracer_provider(None)
+    seat.end_isolation(taken)
 
 
 def test_public_functions_and_classes_are_tracked_at_import(shop, operations):

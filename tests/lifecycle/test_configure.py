@@ -11,7 +11,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_studio
-from otel_studio import api, guard, otel_private, ports
+from otel_studio import api, guard, otel_private, seat
 from otel_studio.tracing.provider import StudioTracerProvider
 
 from parts import free_port
@@ -315,4 +315,4 @@ def test_ports_are_free_again_after_shutdown():
         studio = otel_studio.configure(metrics_exporter=("prometheus",), prometheus_port=port)
         assert studio.prometheus.address == f"http://127.0.0.1:{port}/metrics"
         otel_studio.shutdown()
-    assert ports.tracer_provider_in_use() is None
+    assert seat.current().provider is None

@@ -31,8 +31,8 @@ def test_a_forked_child_begins_from_nothing() -> None:
 
         def in_child() -> dict[str, Any]:
             studio = joined.isolated.studio
-            studio.tracer_provider.forget_after_fork()
-            studio.registry.forget_after_fork()
+            studio.tracer_provider.after_fork_in_child()
+            studio.registry.after_fork_in_child()
             joined.logs.after_fork_in_child()
             threads = threading.active_count()
             joined.handler.records.clear()
@@ -76,7 +76,7 @@ def test_a_fork_while_other_threads_log_leaves_the_child_able() -> None:
         held.wait()
 
         def in_child() -> int:
-            joined.isolated.studio.tracer_provider.forget_after_fork()
+            joined.isolated.studio.tracer_provider.after_fork_in_child()
             logs.after_fork_in_child()
             failing()
             logs.flush()

@@ -103,7 +103,7 @@ def test_a_span_without_a_secret_is_left_alone() -> None:
         span.add_event("e", {"x": "y"})
         span.end()
         attributes, events, links = span._attributes, list(span._events), span._links
-        SpanRedactor(Redactor(["password"])).consume([span])
+        SpanRedactor(Redactor(["password"])).redact_all([span])
         assert span._attributes is attributes
         assert all(one is other for one, other in zip(span._events, events, strict=True))
         assert span._links[0] is links[0]
@@ -116,9 +116,9 @@ def test_redacting_twice_is_redacting_once() -> None:
         with failed_run("a", "b", ValueError("password=x")) as run:
             run.set_attribute("password", "x")
         (span,) = isolated.spans
-        redactor.consume([span])
+        redactor.redact_all([span])
         first = (dict(span.attributes or {}), span._failure, span.events[0].attributes)  # type: ignore[attr-defined]
-        redactor.consume([span])
+        redactor.redact_all([span])
         again = (dict(span.attributes or {}), span._failure, span.events[0].attributes)  # type: ignore[attr-defined]
         assert first == again
         assert first[1] is again[1]
@@ -162,7 +162,7 @@ def test_what_cannot_be_redacted_is_not_let_out(monkeypatch: pytest.MonkeyPatch)
             raise RuntimeError("no")
 
         monkeypatch.setattr(redactor, "mapping", broken)
-        SpanRedactor(redactor).consume([span])
+        SpanRedactor(redactor).redact_all([span])
         assert not span.attributes
         assert not span.events
         assert span.status.status_code is StatusCode.ERROR
@@ -177,20 +177,22 @@ def test_a_span_of_another_provider_is_redacted_as_we_keep_it() -> None:
     from otel_studio.registry import queries
     from otel_studio.registry.processor import RegistrySpanProcessor
     from otel_studio.registry.registry import Registry
-    from otel_studio.tracing.buffer import EndedSpans, Timebase
+    from otel_studio.tracing.buffer import EndedSpans
+    from otel_studio.tracing.pipeline import Pipeline
+    from otel_studio.tracing.timebase import Timebase
 
     clock = ManualClock()
     ended = EndedSpans(100, Timebase(clock))
-    ended.add_consumer(SpanRedactor(Redactor(["password"])))
     registry = Registry(ended, clock, registry_limits(load_settings({}, "/")))
+    ended.line = Pipeline(SpanRedactor(Redactor(["password"])), None, registry)
     provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
-    provider.add_span_processor(RegistrySpanProcessor(registry, ended, clock))
+    provider.add_span_processor(RegistrySpanProcessor(ended, clock))
     with provider.get_tracer("foreign").start_as_current_span("b") as span:
         span.set_attribute("password", SECRET)
         span.record_exception(ValueError(f"password={SECRET}"))
         span.set_status(Status(StatusCode.ERROR, f"password={SECRET}"))
-    (run,) = queries.recent(registry)
-    statistics = queries.error_statistics(registry)
+    (run,) = queries.recent(registry.reading())
+    statistics = queries.error_statistics(registry.reading())
     assert run.attributes["password"] == "[redacted]"
     assert SECRET not in run.to_json() + statistics.to_json()
 

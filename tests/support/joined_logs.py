@@ -63,10 +63,17 @@ def joined_logs(start: bool = True, **settings: Any) -> Iterator[Joined]:
         studio = isolated.studio
         own = dataclasses.replace(studio.settings, logging=wanted)
         redactor = Redactor(own.redact_keys, own.redact_patterns)
-        ended = studio.tracer_provider.ended
-        logs = StudioLogs(own, studio.clock, ended, redactor, studio.tracer_provider)
-        # In front of the rules, too.
-        ended.consumers = (SpanRedactor(redactor), *ended.consumers)
+        provider = studio.tracer_provider
+        logs = StudioLogs(
+            own,
+            studio.clock,
+            provider.ended,
+            redactor,
+            provider,
+            slow_thresholds=studio.declared.slow_thresholds,
+        )
+        provider.line.redactor = SpanRedactor(redactor)
+        provider.line.reports = logs.reports
         logs.register_instruments(studio.meter)
         root.addHandler(handler)
         root.setLevel(logging.INFO)
