@@ -210,7 +210,7 @@ class CacheAccount:
 
     def _is_in_a_step(self) -> bool:
         """Tell whether this thread is inside a step that the lock guards, somewhere below."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # as Condition asks it
+        return self._lock.is_held_here()
 
 
 class _Busy(threading.local):

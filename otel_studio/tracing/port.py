@@ -92,7 +92,7 @@ class FastPort:
         """Forget a start that something interrupted, and put back what was current before it."""
         span = _get_context().get(SPAN_KEY)
         if type(span) is StudioSpan and span is not context.get(SPAN_KEY):
-            self._provider.active.discard(span)
+            self._provider.forget(span)
         put_back(context)
 
     def fail(
@@ -146,7 +146,7 @@ def _make_starts(
         """Start the usual way, and let the span live as an operation: until we end it."""
         span = tracer.start_span(name, context, attributes=constants)
         if type(span) is StudioSpan:
-            activate(span)
+            (provider.active_told.add if provider.processors else activate)(span)
             provider.active_references.discard(span._token)
             span._token = span._task = None
         return span
@@ -209,7 +209,7 @@ def _make_starts(
                 span._token = _set_context(Context({**context, SPAN_KEY: span}))
             return span
         except BaseException as error:
-            provider.active.discard(span)
+            provider.forget(span)
             put_back(context)
             if not isinstance(error, Exception):
                 raise

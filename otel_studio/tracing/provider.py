@@ -89,9 +89,8 @@ class StudioTracerProvider(TracerProvider):
         self.identity: Callable[[], Resource] | None = None
         #: Spans of operations that run now; they keep themselves alive until they end.
         self.active: set[StudioSpan] = set()
-        #: Of these, the ones that began before a processor was added that is called at every
-        #: end: they cannot end the short way.
-        self.active_before: set[StudioSpan] = set()
+        #: Those whose end is told to processors that are called at every end.
+        self.active_told: set[StudioSpan] = set()
         #: Every tracer that this provider made or adopted, while somebody holds it.
         self.made_tracers: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
@@ -158,7 +157,7 @@ class StudioTracerProvider(TracerProvider):
             return
         self.processors = (*self.processors, span_processor)
         for span in list(self.active):
-            self.active_before.add(span)
+            self.active_told.add(span)
             self.active.discard(span)
         seat.unbind_all()  # operations are prepared for the processors that there were
 
@@ -170,8 +169,8 @@ class StudioTracerProvider(TracerProvider):
     def running(self) -> set[EndedRun]:
         """Return the spans that run now, of operations and of the API."""
         spans: set[Any] = self.active.copy()
-        if self.active_before:
-            spans |= self.active_before.copy()
+        if self.active_told:
+            spans |= self.active_told.copy()
         for reference in list(self.active_references):
             span = reference()
             if span is not None:
@@ -183,11 +182,13 @@ class StudioTracerProvider(TracerProvider):
 
         Not where another thread does it, nor for a span that began before a fork.
         """
-        active = span in self.active or span in self.active_before
-        if not active and span._token not in self.active_references:
+        if not self._is_active(span) and span._token not in self.active_references:
             return False
         mine = object()
         return self.claimed.setdefault(span, mine) is mine
+
+    def _is_active(self, span: StudioSpan) -> bool:
+        return span in self.active or span in self.active_told
 
     def leave_active(self, span: StudioSpan) -> None:
         """Move a span from those that run to those that have ended, in one step.
@@ -200,10 +201,11 @@ class StudioTracerProvider(TracerProvider):
         """
         reference = span._token
         if type(reference) is ActiveReference:
+            self.active.discard(span)  # where its start was interrupted it is among these, too
             self.end_reference(reference, span)
             span._token = None
-        elif span in self.active_before:
-            self.ended.spans.extend(filterfalse(self.active_before.remove, (span,)))
+        elif span in self.active_told:
+            self.ended.spans.extend(filterfalse(self.active_told.remove, (span,)))
         else:
             self.ended.spans.extend(filterfalse(self.active.remove, (span,)))
 
@@ -220,10 +222,16 @@ class StudioTracerProvider(TracerProvider):
         removed = map(operator.not_, map(self.active_references.remove, (reference,)))
         self.ended.spans.extend(compress((run,), removed))
 
+    def forget(self, span: StudioSpan) -> None:
+        """Take back the start of an operation's span that something has interrupted."""
+        self.active.discard(span)
+        self.active_told.discard(span)
+
     def complete(self, span: StudioSpan) -> None:
         """Finish the end of a span that something has interrupted."""
-        if not span._end:
-            span._tracer.finish(span, span._tracer.now())
+        if not span._end or span in self.active_told:
+            end, span._end = span._end or span._tracer.now(), 0
+            span._tracer.finish(span, end)
             return
         try:
             self.leave_active(span)
@@ -236,12 +244,12 @@ class StudioTracerProvider(TracerProvider):
         Those whose block had no room left on the stack to end them, and those that an exception
         of a signal handler cut off between two instructions: they are counted as abandoned.
         """
-        if not self.active:
+        if not self.active and not self.active_told:
             return
         probe = [object()]
         for span in probe:
             unheld = sys.getrefcount(span)
-        for span in (spans := list(self.active)):
+        for span in (spans := [*self.active, *self.active_told]):
             lost = span._lost
             if lost is not None:
                 span._lost = None
@@ -249,7 +257,7 @@ class StudioTracerProvider(TracerProvider):
                     span._mark_exception(lost, record=True, set_status=True)
                 self.complete(span)
             # Held by nothing but the set of active spans, in which it still is.
-            elif sys.getrefcount(span) == unheld + 1 and span in self.active:
+            elif sys.getrefcount(span) == unheld + 1 and self._is_active(span):
                 span._make_unusual(_outcome=outcome.ABANDONED)
                 self.complete(span)
         del spans
@@ -300,7 +308,7 @@ class StudioTracerProvider(TracerProvider):
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
         self.ended.after_fork_in_child()
         self.active.clear()
-        self.active_before.clear()
+        self.active_told.clear()
         self.active_references.clear()
         self.claimed.clear()
         self.timebase.refresh()
