@@ -33,8 +33,6 @@ class SpanBlock:
         self._tracer = tracer
         self._arguments = arguments
         self._end_on_exit = end_on_exit
-        self._before: Context | None = None
-        self._span: Any = None
 
     def __enter__(self) -> Span:
         context = self._before = _get_context()
@@ -97,9 +95,7 @@ class CurrentSpan(SpanBlock):
     def __del__(self) -> None:
         try:
             before, span = self._before, self._span
-        except AttributeError:  # interrupted before it was made
-            return
-        if before is None or span is None:  # entered and left, or never entered
+        except AttributeError:  # it was not entered
             return
         if _get_context().get(SPAN_KEY) is span and not is_collecting():
             _set_context(before)
