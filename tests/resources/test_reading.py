@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_studio.base import codec
 from otel_studio.base.figures import points_of
 from otel_studio.resources.allocators import AllocatorReading
 from otel_studio.resources.event_loop import LoopReading
@@ -237,3 +238,10 @@ def test_every_figure_and_the_record_can_be_made_of_any_reading(reading: Resourc
 def test_a_reading_is_plain_data() -> None:
     """Nothing in it but numbers, text, mappings, tuples and frozen records."""
     assert unplain_fields(ResourceReading) == []
+
+
+@UNTIMED
+@given(READINGS)
+def test_the_codec_brings_a_reading_back(reading: ResourceReading) -> None:
+    """Another process reads exactly what this one wrote."""
+    assert codec.decode(codec.encode(reading), ResourceReading) == reading
