@@ -33,6 +33,8 @@ _UNSET = StatusCode.UNSET
 _MAX_ERROR_TYPES: Final = 20
 #: Sets of label values that get series of their own in one operation; more share `__other__`.
 MAX_LABEL_SETS: Final = 50
+#: Characters of a label's value; what is longer is no value of a few.
+_MAX_LABEL: Final = 256
 #: A bucket's exemplar is looked for again only after this long, in nanoseconds.
 _SAMPLE_AGE_NS: Final = 1_000_000_000
 _PLAIN: Final[SeriesKey] = (None, ())
@@ -236,7 +238,8 @@ def _batches(
 
 
 def _label(value: object) -> str:
-    return "" if value is None else value if type(value) is str else str(value)
+    text = "" if value is None else value if type(value) is str else str(value)
+    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
 
 
 def _with_batches(
