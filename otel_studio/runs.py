@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from opentelemetry import trace as trace_api
-from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
@@ -36,7 +35,6 @@ class Operation:
         self._attributes = attributes
         self._expected = expected
         self._port: Port | None = None
-        self._before: Context | None = None
         self._reentries = 0
         self._run = run
 
@@ -194,9 +192,9 @@ class OpenOperation(Operation):
     def __del__(self) -> None:
         try:
             before, port = self._before, self._port
-        except AttributeError:  # interrupted before it was made
+        except AttributeError:  # it was not entered
             return
-        if before is None or port is None:  # entered and left, or never entered
+        if port is None:
             return
         # A signal handler's exception came at the first instruction of the exit, or right after
         # the start: the exit is made up for here.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 #: Buckets per power of two. A value is at most half a bucket from its bucket's middle:
 #: the relative error is at most 1 / (2 * 64) = 0.8%.
@@ -141,24 +142,15 @@ class Sketch:
         for q in wanted:
             if not 0 <= q <= 1:
                 raise ValueError(f"a quantile is between 0 and 1, not {q}: the median is 0.5")
-        total = self.count
-        if not total:
+        keys = sorted(self.counts)
+        upto = list(accumulate(map(self.counts.__getitem__, keys)))
+        if not upto or not upto[-1]:
             return [None] * len(wanted)
-        ranks = sorted(
-            (max(1, min(total, -int(-q * total // 1))), position)
-            for position, q in enumerate(wanted)
-        )
-        found: list[float | None] = [None] * len(wanted)
-        cumulated = 0
-        following = 0
-        for key in sorted(self.counts):
-            cumulated += self.counts[key]
-            while following < len(ranks) and ranks[following][0] <= cumulated:
-                found[ranks[following][1]] = bucket_middle(key)
-                following += 1
-            if following == len(ranks):
-                break
-        return found
+        total = upto[-1]
+        return [
+            bucket_middle(keys[bisect_left(upto, max(1, min(total, -int(-q * total // 1))))])
+            for q in wanted
+        ]
 
 
 def bucket_edges(key: int) -> tuple[int, int]:

@@ -44,7 +44,8 @@ class FastPort:
     """The prepared start and end of one operation.
 
     Attributes:
-        enter: starts a span and makes it current, given what is current; returns the span.
+        enter: starts a span and makes it current; takes what is current now, where the caller
+            has asked for it already. Returns the span.
         finish: ends a span that went well and puts the context back.
         start: starts a span that is not made current.
         end: ends a span that was started by `start`.
@@ -67,7 +68,7 @@ class FastPort:
         """
         enter, finish = self.enter, self.finish
 
-        def watched_enter(context: Context, /) -> Any:
+        def watched_enter(context: Context | None = None, /) -> Any:
             span = enter(context)
             if type(span) is StudioSpan:
                 span._watched = watcher.begin()
@@ -124,7 +125,7 @@ class FastPort:
 
 def _make_starts(
     tracer: StudioTracer, name: str, attributes: types.Attributes
-) -> tuple[Callable[[], Any], Callable[[Context], Any]]:
+) -> tuple[Callable[[], Any], Callable[..., Any]]:
     sampling_plan = tracer.plan
     assert sampling_plan is not None
     bound, follows_parent = sampling_plan.bound, sampling_plan.follows_parent
@@ -157,8 +158,10 @@ def _make_starts(
             report_internal_error("starting an operation", error)
             return None
 
-    def enter(context: Context, /) -> Any:
+    def enter(context: Context | None = None, /) -> Any:
         span: Any = None
+        if context is None:
+            context = _get_context()
         try:
             parent = context.get(SPAN_KEY)
             if is_short and parent is None:

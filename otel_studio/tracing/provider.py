@@ -180,25 +180,6 @@ class StudioTracerProvider(TracerProvider):
         mine = object()
         return self.claimed.setdefault(span, mine) is mine
 
-    def end_span(self, span: StudioSpan, end: int) -> None:
-        """End a span the long way; one that does not run here is passed over by the fold.
-
-        Args:
-            span: of an operation or of the API.
-            end: the monotonic clock, in nanoseconds.
-        """
-        reference = span._token
-        if type(reference) is ActiveReference:
-            if reference in self.active_references:
-                self.active.add(span)  # before its end is known: it runs until it is appended
-            span._end = end
-            self.ended.append(span)
-            self.active_references.discard(reference)
-            span._token = None
-        else:
-            span._end = end
-            self.ended.append(span)
-
     def drop(self, reference: ActiveReference) -> None:
         """Count a span of the API as abandoned, which was dropped without an end."""
         if reference in self.active_references:
@@ -212,7 +193,10 @@ class StudioTracerProvider(TracerProvider):
         if not span._end:
             span._tracer.finish(span, span._tracer.now())
         else:
-            self.end_span(span, span._end)
+            reference = span._token
+            self.ended.append(span)
+            if type(reference) is ActiveReference:  # or it would count as dropped, too
+                self.active_references.discard(reference)
 
     def sweep(self) -> bool:
         """End the spans of operations that nobody can end any more.

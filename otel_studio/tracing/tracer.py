@@ -27,7 +27,7 @@ from opentelemetry.util import types
 from otel_studio import seat
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.tracing.active import refer, running_task, this_thread
+from otel_studio.tracing.active import ActiveReference, refer, running_task, this_thread
 from otel_studio.tracing.current import CurrentSpan
 from otel_studio.tracing.port import FastPort
 from otel_studio.tracing.sampling import RATIO_MASK, plan
@@ -265,14 +265,25 @@ class StudioTracer(Tracer):
                 return
             try:
                 self._ending(span)
-                span._end = end
+                span._end = end  # what processors are given has ended
                 if provider.redact is not None:
                     provider.redact(span)
                 self._ended(span)
             finally:
                 provider.claimed.pop(span, None)
-        provider.end_span(span, end)
         ended = provider.ended
+        reference = span._token
+        if type(reference) is ActiveReference:
+            references = provider.active_references
+            if reference in references:
+                provider.active.add(span)  # before its end is known: it runs until it is appended
+            span._end = end
+            ended.append(span)
+            references.discard(reference)
+            span._token = None
+        else:
+            span._end = end
+            ended.append(span)
         if ended.is_asleep:
             ended.wake_up()
         if len(ended.spans) > ended.limit:

@@ -55,10 +55,10 @@ class PrometheusExporter:
         """
         with one_collection():  # every room is read once for both
             instruments = self._instruments.text(openmetrics)
-            operations = self._operations.text(openmetrics)
+            parts = self._operations.parts(openmetrics)
         if openmetrics:
-            return instruments.removesuffix(_EOF) + operations + _EOF
-        return instruments + operations
+            return "".join((instruments.removesuffix(_EOF), *parts, _EOF))
+        return "".join((instruments, *parts))
 
     def serve(self, host: str, port: int) -> bool:
         """Serve `/metrics`; a port that is in use is said and left alone.

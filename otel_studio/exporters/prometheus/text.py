@@ -73,6 +73,14 @@ class RegistryText:
         Args:
             openmetrics: the OpenMetrics format, with exemplars; without its closing line.
         """
+        return "".join(self.parts(openmetrics))
+
+    def parts(self, openmetrics: bool = False) -> list[str]:
+        """Return the text in parts: of many operations it is megabytes, to be joined once.
+
+        Args:
+            openmetrics: as above.
+        """
         reading = self._read()
         active = reading.active()
         histogram: list[str] = []
@@ -99,7 +107,7 @@ class RegistryText:
             if lines:
                 parts += _head(metric, "" if openmetrics else "_total", "counter", openmetrics)
                 parts += lines
-        return "".join(parts)
+        return parts
 
     def _labels_of(
         self,
