@@ -14,7 +14,7 @@ from otel_studio.guard import report_internal_error
 from otel_studio.logs.level_counts import LevelCounts
 from otel_studio.logs.runs import RunFinder, RunRecords
 from otel_studio.redaction import REDACTED, Redactor
-from otel_studio.tracing.ended_run import KeptLog
+from otel_studio.tracing.ended_run import KeptLog, OpenRun
 
 #: The attributes that a record carries, empty outside of any operation. For
 #: `logging.Formatter(format, defaults=NO_IDS)`: records made before `configure()` and after
@@ -106,7 +106,7 @@ class LogJoin:
         finally:
             _joining.inside = nested
 
-    def _identify(self, fields: dict[str, Any]) -> Any | None:
+    def _identify(self, fields: dict[str, Any]) -> OpenRun | None:
         """Set the ids in a record's fields, and return the run that goes on."""
         span, run = self._finder.current()
         trace_id = span_id = service = operation = ""
@@ -121,7 +121,7 @@ class LogJoin:
             fields.setdefault(name, value)
         return run
 
-    def _join(self, record: logging.LogRecord, run: Any | None) -> None:
+    def _join(self, record: logging.LogRecord, run: OpenRun | None) -> None:
         fields = record.__dict__
         if run is None:
             self._counts.add("", "", record.levelname)

@@ -12,7 +12,13 @@ from otel_studio.base.locks import new_lock
 from otel_studio.logs.runs import RunRecords
 from otel_studio.tracing.active import ThreadMark
 from otel_studio.tracing.buffer import Change
-from otel_studio.tracing.ended_run import EndedRun, duration_of, keep_start_times, outcome_of
+from otel_studio.tracing.ended_run import (
+    EndedRun,
+    OpenRun,
+    duration_of,
+    keep_start_times,
+    outcome_of,
+)
 
 #: Operations whose rate is remembered at a time; past it the oldest are forgotten.
 _MAX_RATES = 10_000
@@ -75,7 +81,7 @@ class RunRules:
         self._slow_thresholds = slow_thresholds
         self.rates = RateLimits(rate)
 
-    def prepare(self, runs: Sequence[EndedRun]) -> Iterable[Change]:
+    def prepare(self, runs: Sequence[OpenRun]) -> Iterable[Change]:
         """Return what queues the reports of a batch of ended runs."""
         desk = self._desk
         skipped = None if desk is None else desk.thread_id

@@ -10,7 +10,7 @@ from opentelemetry.trace import Span
 
 from otel_studio.base.locks import new_lock
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.tracing.ended_run import KeptLog
+from otel_studio.tracing.ended_run import KeptLog, OpenRun
 from otel_studio.tracing.span import StudioSpan
 
 #: Runs above the innermost one that a record is kept with too.
@@ -28,19 +28,19 @@ class RunFinder:
     """
 
     def __init__(
-        self, provider: Any, find_foreign: Callable[[Any], Any | None] | None = None
+        self, provider: Any, find_foreign: Callable[[Span], OpenRun | None] | None = None
     ) -> None:
         self._provider = provider
         self._find_foreign = find_foreign
 
-    def current(self) -> tuple[Any | None, Any | None]:
+    def current(self) -> tuple[Span | None, OpenRun | None]:
         """Return the current span, and the run it is, `None` for none."""
         span = _get_context().get(SPAN_KEY)
-        if span is None:
+        if not isinstance(span, Span):
             return None, None
         if type(span) is StudioSpan:
             return span, span if span._tracer.provider is self._provider else None
-        if self._find_foreign is not None and isinstance(span, Span):
+        if self._find_foreign is not None:
             return span, self._find_foreign(span)
         return span, None
 
@@ -56,7 +56,7 @@ class RunRecords:
         self.limit = limit
         self._lock = new_lock()
 
-    def add(self, run: Any, record: KeptLog) -> None:
+    def add(self, run: OpenRun | None, record: KeptLog) -> None:
         """Keep a record with a run that goes on, and with those that it runs in."""
         for _ in range(_MAX_DEPTH):
             if run is None:
@@ -68,7 +68,7 @@ class RunRecords:
                 records.append(record)
             run = run._parent_span
 
-    def _begin(self, run: Any) -> Any:
+    def _begin(self, run: OpenRun) -> Any:
         with self._lock:  # two threads may log in one run for the first time at once, and a
             # finalizer that runs meanwhile may log as well
             if run._records is None:
@@ -76,7 +76,7 @@ class RunRecords:
             return run._records
 
     @staticmethod
-    def settle(run: Any, worth_keeping: bool) -> None:
+    def settle(run: OpenRun, worth_keeping: bool) -> None:
         """Turn what a run collected into what stays with it, once it has ended."""
         records = run._records
         if type(records) is deque:

@@ -8,11 +8,12 @@ from typing import Any
 from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link
 
+from otel_studio.base import outcome
 from otel_studio.failure import Failure
 from otel_studio.guard import note_internal_error
 from otel_studio.redaction import Redactor
-from otel_studio.tracing.active import AbandonedSpan
 from otel_studio.tracing.constant_attributes import ConstantAttributes
+from otel_studio.tracing.ended_run import OpenRun
 from otel_studio.tracing.exception_event import ExceptionEvent
 from otel_studio.tracing.span import StudioSpan
 
@@ -56,7 +57,7 @@ class SpanRedactor:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    def redact_all(self, spans: Iterable[Any]) -> None:
+    def redact_all(self, spans: Iterable[OpenRun]) -> None:
         """Redact a batch of ended spans, of our provider or of another one."""
         if self._redactor.is_idle:
             return
@@ -76,10 +77,10 @@ class SpanRedactor:
                     self.redact(span)
                 elif not holds_none(attributes):
                     self.redact(span)
-            elif type(span) is not AbandonedSpan:
-                self.redact(span)
+            elif span._outcome != outcome.ABANDONED or span._trace_id:
+                self.redact(span)  # what stands for a dropped span has no id, and says nothing
 
-    def redact(self, span: Any) -> None:
+    def redact(self, span: OpenRun) -> None:
         """Redact one ended span in place; a second time changes nothing.
 
         Args:
@@ -93,7 +94,7 @@ class SpanRedactor:
             span._failure = span._status_description = None
             note_internal_error("redacting a span", error)
 
-    def _redact(self, span: Any) -> None:
+    def _redact(self, span: OpenRun) -> None:
         redactor = self._redactor
         if span._attributes:
             found = redactor.mapping(span._attributes)

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, StatusCode
 
 from otel_studio.base import outcome
 from otel_studio.clock import Clock
@@ -63,8 +63,10 @@ class ForeignRun:
         "start_time",
     )
 
-    def __init__(self, span: Any, start: int, wall: int, parent: ForeignRun | None) -> None:
-        context = span.get_span_context()
+    def __init__(
+        self, span: ReadableSpan, start: int, wall: int, parent: ForeignRun | None
+    ) -> None:
+        context = span.get_span_context() or INVALID_SPAN_CONTEXT
         scope = span.instrumentation_scope
         self._tracer = _Scope(scope.name if scope is not None else "")
         self._name = span_name(span.name)
@@ -135,12 +137,12 @@ class RegistrySpanProcessor(SpanProcessor):
         self._running: dict[tuple[int, int], ForeignRun] = {}
         self.attached = True
 
-    def find(self, span: Any) -> Any | None:
+    def find(self, span: Span) -> ForeignRun | None:
         """Return the run of a span that is going on, `None` for any other."""
         context = span.get_span_context()
         return self._running.get((context.trace_id, context.span_id))
 
-    def on_start(self, span: Any, parent_context: Any = None) -> None:
+    def on_start(self, span: ReadableSpan, parent_context: Any = None) -> None:
         """Note that a span began."""
         if not self.attached or len(self._running) >= _MAX_RUNNING:
             return

@@ -12,7 +12,7 @@ from otel_studio import guard
 from otel_studio.base import stack
 from otel_studio.base.locks import new_lock
 from otel_studio.base.worker import Worker
-from otel_studio.tracing.ended_run import EndedRun, keep_start_times
+from otel_studio.tracing.ended_run import EndedRun, OpenRun, keep_start_times
 from otel_studio.tracing.timebase import Timebase
 
 #: A caller waits for a fold in progress only when the backlog is this many times its limit.
@@ -25,7 +25,7 @@ Change = tuple[Callable[[Any], object], Any]
 class Line(Protocol):
     """What ended runs pass through; see `tracing.pipeline`."""
 
-    def prepare(self, runs: list[EndedRun]) -> Iterable[Change]:
+    def prepare(self, runs: list[OpenRun]) -> Iterable[Change]:
         """Return what takes a batch over everywhere; changes nothing that anybody reads."""
 
     @property
@@ -51,8 +51,8 @@ class Cut(NamedTuple):
             interrupted a fold on its own thread.
     """
 
-    running: set[Any]
-    unfolded: list[EndedRun]
+    running: set[OpenRun]
+    unfolded: list[OpenRun]
 
 
 class EndedSpans:
@@ -76,15 +76,15 @@ class EndedSpans:
         self,
         limit: int,
         timebase: Timebase,
-        elsewhere: Callable[[], Iterable[Any]] = tuple,
+        elsewhere: Callable[[], Iterable[OpenRun]] = tuple,
         sweep: Callable[[], bool] = bool,
     ) -> None:
         self.limit = limit
         self.timebase = timebase
-        self.spans: deque[Any] = deque()
-        self.append: Callable[[Any], None] = self.spans.append
+        self.spans: deque[OpenRun] = deque()
+        self.append: Callable[[OpenRun], None] = self.spans.append
         #: The runs that go on, and those that wait here.
-        self.active: set[Any] = set()
+        self.active: set[OpenRun] = set()
         self.line: Line | None = None
         self._elsewhere = elsewhere
         self.sweep = sweep
@@ -96,7 +96,7 @@ class EndedSpans:
         self.is_asleep = False
         self._busy = False
         #: Its one element: what was taken off `spans` and is handed over to nobody yet.
-        self._waiting: deque[list[EndedRun]] = deque([[]], maxlen=1)
+        self._waiting: deque[list[OpenRun]] = deque([[]], maxlen=1)
 
     @property
     def is_folding(self) -> bool:
@@ -147,15 +147,15 @@ class EndedSpans:
         self.sweep()  # with nothing held of ours but the active ones
         return Cut(self._fold(is_reading=True), [])
 
-    def running(self) -> set[Any]:
+    def running(self) -> set[OpenRun]:
         """Return the runs that go on, and those that wait."""
         # In this order: what moves from the one to the other meanwhile is in both.
         elsewhere = self._elsewhere()
         return self.active.union(elsewhere)
 
-    def _known(self, waiting: list[EndedRun]) -> list[EndedRun]:
+    def _known(self, waiting: list[OpenRun]) -> list[OpenRun]:
         """Return the runs that are active, each once."""
-        known: set[EndedRun] = self.active.intersection(waiting)
+        known: set[OpenRun] = self.active.intersection(waiting)
         if len(known) == len(waiting):
             return waiting
         return [run for run in dict.fromkeys(waiting) if run in known]
@@ -165,12 +165,12 @@ class EndedSpans:
         if not self._busy:
             self._after(self._deliver_here)
 
-    def _fold(self, *, is_reading: bool = False) -> set[Any]:
+    def _fold(self, *, is_reading: bool = False) -> set[OpenRun]:
         """Fold what has ended; for a reading, return what went on at the moment it looks at.
 
         That moment is when what waits is taken off: what ends later, during the fold, went on.
         """
-        running: set[Any] = set()
+        running: set[OpenRun] = set()
         if self._busy:
             return running
         try:

@@ -157,6 +157,19 @@ class EndedRun(Protocol):
         """Nanoseconds since the Unix epoch."""
 
 
+class OpenRun(EndedRun, Protocol):
+    """A run of this process, which logs write to while it goes on, and redaction at its end."""
+
+    _attributes: Any
+    _events: Any
+    _failure: Any
+    _status_description: str | None
+    _records: Any
+
+    @property
+    def _parent_span(self) -> OpenRun | None: ...
+
+
 def duration_of(run: EndedRun) -> int:
     """Return a run's duration in nanoseconds, from the monotonic clock."""
     return run._end - run._start

@@ -11,7 +11,7 @@ from otel_studio.base import outcome
 from otel_studio.base.locks import new_lock
 from otel_studio.guard import note_internal_error, report_internal_error
 from otel_studio.tracing.buffer import Change
-from otel_studio.tracing.ended_run import Children, EndedRun
+from otel_studio.tracing.ended_run import Children, EndedRun, OpenRun
 
 #: Runs by service and operation, in the order of their ends.
 Groups = Mapping[tuple[str, str], list[EndedRun]]
@@ -22,7 +22,7 @@ _MAX_CHILDREN: Final = 50
 class Redactor(Protocol):
     """Takes secrets out of runs, in place; a second time changes nothing."""
 
-    def redact_all(self, runs: Iterable[EndedRun]) -> None:
+    def redact_all(self, runs: Iterable[OpenRun]) -> None:
         """Redact a batch."""
 
 
@@ -46,7 +46,7 @@ class Counting(Protocol):
 class Outlet(Protocol):
     """Where runs go once they are counted: reports, export queues."""
 
-    def prepare(self, runs: Sequence[EndedRun]) -> Iterable[Change]:
+    def prepare(self, runs: Sequence[OpenRun]) -> Iterable[Change]:
         """Return what takes a batch over; functions in C."""
 
     def after(self) -> None:
@@ -143,7 +143,7 @@ class Pipeline:
         yield from self.queues
         yield from self.handovers
 
-    def prepare(self, runs: list[EndedRun]) -> list[Change]:
+    def prepare(self, runs: list[OpenRun]) -> list[Change]:
         """Return what takes a batch over everywhere; changes nothing that anybody reads."""
         changes: list[Change] = []
         if self.redactor is not None:

@@ -85,7 +85,7 @@ class StudioTracerProvider(TracerProvider):
         #: SDK's random instance id.
         self.identity: Callable[[], Resource] | None = None
         #: Spans of operations that run now; they keep themselves alive until they end.
-        self.active: set[StudioSpan] = self.ended.active
+        self.active: set[Any] = self.ended.active
         #: Every tracer that this provider made or adopted, while somebody holds it.
         self.made_tracers: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
