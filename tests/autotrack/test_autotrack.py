@@ -19,8 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_studio import autotrack, guard
-from otel_studio import seat
+from otel_studio import autotrack, guard, seat
 
 ROOT = Path(__file__).parents[2]
 
