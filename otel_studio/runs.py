@@ -11,6 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
+from otel_studio.base.collecting import is_collecting
 from otel_studio.guard import note_once, report_internal_error, warn_once
 from otel_studio.ports import Binding, Port, get_context, mark_failed, span_of
 
@@ -22,15 +23,17 @@ class Operation:
     `current_operation`.
     """
 
-    __slots__ = ("_before", "_binding", "_expected", "_port", "_reentries", "_run")
+    __slots__ = ("_attributes", "_before", "_binding", "_expected", "_port", "_reentries", "_run")
 
     def __init__(
         self,
         binding: Binding | None,
         expected: tuple[type[BaseException], ...] = (),
         run: Any = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> None:
         self._binding = binding
+        self._attributes = attributes
         self._expected = expected
         self._port: Port | None = None
         self._before: Context | None = None
@@ -83,6 +86,8 @@ class Operation:
         before = self._before = get_context()
         self._port = port
         self._run = port.enter(before)
+        if self._attributes:
+            set_attributes(self.span, self._attributes)
         return self
 
     def __exit__(
@@ -99,20 +104,13 @@ class Operation:
             if error is not None:
                 port.fail(self._run, error, self._expected)
         finally:  # at the recursion limit even a call of ours may raise
-            port.finish(self._run)
-        self._before = None
-
-    def __del__(self) -> None:
-        before, port = self._before, self._port
-        if before is None or port is None:  # entered and left, or never entered
-            return
-        # A signal handler's exception came at the first instruction of the exit, or right after
-        # the start: the exit is made up for here.
-        if self._run is None:
-            port.undo(before)
-        else:
-            port.fail(self._run, GeneratorExit(), self._expected)
-            port.finish(self._run)
+            if exc_type is GeneratorExit and is_collecting():
+                port.end(self._run)
+            else:
+                port.finish(self._run)
+        if type(self) is OpenOperation:
+            # Left as it should be: nothing to make up for.
+            self.__class__ = Operation  # type: ignore[assignment]
 
     async def __aenter__(self) -> Self:
         self.__enter__()
@@ -156,6 +154,7 @@ class Tracker:
         """End the run as ok; a second end is ignored and logged once."""
         if self._first_end("complete"):
             self._port.end(self._run)
+            self.__class__ = Tracker  # nothing to warn of when it goes
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed; a second end is ignored and logged once.
@@ -166,6 +165,7 @@ class Tracker:
         if self._first_end("fail"):
             fail_span(self.span, error)
             self._port.end(self._run)
+            self.__class__ = Tracker
 
     def _first_end(self, method: str) -> bool:
         if self._done:
@@ -181,34 +181,53 @@ class Tracker:
         self._done = True
         return True
 
+
+class OpenOperation(Operation):
+    """A block that was not left yet; made by `Service.operation`.
+
+    What a signal handler raises may leave the block at any instruction, at the first one of
+    `__exit__` too: then the exit is made up for when this object goes, a moment later.
+    """
+
+    __slots__ = ()
+
     def __del__(self) -> None:
-        if not getattr(self, "_done", True):
-            self._done = True
-            binding = self._binding
-            note_once(
-                "abandoned",
-                f"{binding.service}/{binding.name}",
-                "a run of %s/%s was dropped without complete() or fail(): it is counted as "
-                "abandoned.",
-                binding.service,
-                binding.name,
-            )
-            self._port.abandon(self._run)
+        try:
+            before, port = self._before, self._port
+        except AttributeError:  # interrupted before it was made
+            return
+        if before is None or port is None:  # entered and left, or never entered
+            return
+        # A signal handler's exception came at the first instruction of the exit, or right after
+        # the start: the exit is made up for here.
+        if self._run is None:
+            port.undo(before)
+        else:
+            port.fail(self._run, GeneratorExit(), self._expected)
+            port.end(self._run) if is_collecting() else port.finish(self._run)
 
 
-class OperationWithAttributes(Operation):
-    """An operation whose attributes are set once it has begun."""
+class OpenTracker(Tracker):
+    """A run that was not ended yet; made by `Service.start_operation`."""
 
-    __slots__ = ("_attributes",)
+    __slots__ = ()
 
-    def __init__(self, operation: Operation, attributes: Mapping[str, Any]) -> None:
-        super().__init__(operation._binding, operation._expected)
-        self._attributes = attributes
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self.set_attributes(self._attributes)
-        return self
+    def __del__(self) -> None:
+        try:
+            done, binding, port, run = self._done, self._binding, self._port, self._run
+        except AttributeError:  # interrupted before it was made
+            return
+        if done:
+            return
+        self._done = True
+        note_once(
+            "abandoned",
+            f"{binding.service}/{binding.name}",
+            "a run of %s/%s was dropped without complete() or fail(): it is counted as abandoned.",
+            binding.service,
+            binding.name,
+        )
+        port.abandon(run)
 
 
 def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:

@@ -13,8 +13,9 @@ from otel_studio.base.outcome import RECORDED_ATTRIBUTE
 from otel_studio.guard import report_internal_error
 from otel_studio.ports import Binding
 from otel_studio.runs import (
+    OpenOperation,
+    OpenTracker,
     Operation,
-    OperationWithAttributes,
     Tracker,
     fail_span,
     set_attributes,
@@ -83,8 +84,8 @@ class Service:
             >>> with cache.operation("clear_all") as op:
             ...     op.set_attribute("entries", 42)
         """
-        operation = Operation(self._binding(name), exception_types(expected) if expected else ())
-        return operation if not attributes else OperationWithAttributes(operation, attributes)
+        kinds = exception_types(expected) if expected else ()
+        return OpenOperation(self._binding(name), kinds, None, attributes)
 
     def start_operation(
         self, name: str, *, attributes: Mapping[str, types.AnyValue] | None = None
@@ -98,7 +99,7 @@ class Service:
         Raises:
             TypeError: if `name` is not text.
         """
-        tracker = Tracker(self._binding(name))
+        tracker = OpenTracker(self._binding(name))
         if attributes:
             set_attributes(tracker.span, attributes)
         return tracker

@@ -15,7 +15,6 @@ from otel_studio.clock import Clock
 from otel_studio.config import Settings
 from otel_studio.registry.processor import RegistrySpanProcessor
 from otel_studio.tracing.buffer import EndedSpans
-from otel_studio.tracing.ended_run import EndedRun
 from otel_studio.tracing.pipeline import Pipeline
 from otel_studio.tracing.provider import StudioTracerProvider
 from otel_studio.tracing.sampling import RecordAll, RecordingEverything, build_sampler
@@ -61,7 +60,7 @@ class SpanPipeline:
         )
         if not self.owns_provider:
             self.provider: Any = existing
-            self.ended = EndedSpans(settings.registry_backlog, Timebase(clock), self._running)
+            self.ended = EndedSpans(settings.registry_backlog, Timebase(clock))
             self.processor = RegistrySpanProcessor(self.ended, clock)
             return
         sampler = settings.sampler
@@ -78,9 +77,6 @@ class SpanPipeline:
         provider.identity = identity
         self.provider = provider
         self.ended = provider.ended
-
-    def _running(self) -> set[EndedRun]:
-        return set() if self.processor is None else self.processor.running()
 
     def made_queues(self) -> list[ExportQueue]:
         """Make the export queues that the settings ask for; where the provider is ours."""

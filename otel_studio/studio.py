@@ -81,6 +81,7 @@ class Studio:
             lambda service, operation: self.declared.labels.get((service, operation), ()),
             selection.leaves_out,
         )
+        queues = self._spans.made_queues()
         self._metrics = MetricPipeline(
             settings,
             self.registry,
@@ -97,7 +98,6 @@ class Studio:
         self._build_logs(redactor)
         span_redactor = None if redactor.is_idle else SpanRedactor(redactor)
         reports = None if self.logs is None else self.logs.reports
-        queues = self._spans.made_queues()
         self._spans.connect(Pipeline(span_redactor, selection, self.registry, reports, queues))
         if self.owns_tracer_provider:
             if span_redactor is not None:

@@ -14,6 +14,7 @@ from opentelemetry import trace as trace_api
 from opentelemetry.context import Context
 
 from otel_studio import seat
+from otel_studio.base.collecting import is_collecting
 from otel_studio.guard import report_internal_error
 from otel_studio.ports import Binding, Port, get_context, reset_context, set_context, span_of
 
@@ -171,17 +172,21 @@ def _leave(
     try:
         port.fail(run, error, expected)
     finally:  # at the recursion limit even a call of ours may raise
-        port.finish(run)
+        if error.__class__ is GeneratorExit and is_collecting():
+            port.end(run)
+        else:
+            port.finish(run)
 
 
-class _Suspended:
-    """A generator's run: ended once, and abandoned if the generator vanishes without an end."""
+class _Ended:
+    """A generator's run; made as `_Suspended`, it becomes this at its end."""
 
-    __slots__ = ("_closed", "_ended", "_port", "context", "run")
+    __slots__ = ("_closed", "_port", "context", "is_collected", "run")
 
     def __init__(self, port: Port) -> None:
-        self._ended = False
         self._closed = False
+        #: Whether the collector closes the generator, where the context may not be touched.
+        self.is_collected = False
         self._port = port
         self.run = run = port.start()
         #: What is current while the generator's own code runs; its consumer never sees it.
@@ -194,6 +199,7 @@ class _Suspended:
     def interrupted(self, thrown: BaseException) -> BaseException:
         """Note what the consumer threw in."""
         self._closed = isinstance(thrown, GeneratorExit)
+        self.is_collected = self._closed and is_collecting()
         return thrown
 
     def end(self, expected: tuple[type[BaseException], ...]) -> None:
@@ -201,17 +207,26 @@ class _Suspended:
         if self._closed:
             self._port.fail(self.run, GeneratorExit(), expected)
         self._port.end(self.run)
-        self._ended = True
+        self.__class__ = _Ended
 
     def fail(self, error: BaseException, expected: tuple[type[BaseException], ...]) -> None:
         """End a run that an exception left."""
         self._port.fail(self.run, error, expected)
         self._port.end(self.run)
-        self._ended = True
+        self.__class__ = _Ended
+
+
+class _Suspended(_Ended):
+    """A generator's run that has not ended: abandoned if the generator vanishes."""
+
+    __slots__ = ()
 
     def __del__(self) -> None:
-        run = getattr(self, "run", None)
-        if run is not None and not self._ended:
+        try:
+            run = self.run
+        except AttributeError:  # interrupted before it was made
+            return
+        if run is not None:
             self._port.abandon(run)
 
 
@@ -246,12 +261,15 @@ def _generator(
                 except BaseException as thrown:
                     # GeneratorExit too: the generator may answer it as it would unwrapped.
                     step, argument = generator.throw, life.interrupted(thrown)
+                    if life.is_collected:
+                        yield generator.throw(thrown)  # as it would, if it ignored its end
         except StopIteration as stop:
             if life is not None:
                 life.end(expected)
             return stop.value
         except BaseException as error:
-            _put_back_consumers(life, before)
+            if life is None or not life.is_collected:
+                _put_back_consumers(life, before)
             if life is not None:
                 life.fail(error, expected)
             raise
@@ -297,7 +315,8 @@ def _async_generator(
             if life is not None:
                 life.end(expected)
         except BaseException as error:
-            _put_back_consumers(life, before)
+            if life is None or not life.is_collected:
+                _put_back_consumers(life, before)
             if life is not None:
                 life.fail(error, expected)
             raise

@@ -7,10 +7,11 @@ import binascii
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from otel_studio.base._codec_wire import CodecError
 
+_TEXT: Final = {str}
 #: The versions of the types that the data was written with.
 Versions = Mapping[str, int]
 Encode = Callable[[Any], Any]
@@ -201,7 +202,9 @@ def mapping_form(key: Form, value: Form, proxied: bool) -> Form:
     def encode(mapping: Mapping[Any, Any]) -> Any:
         if not by_text:
             return [encode_keys(mapping), encode_values(mapping.values())]
-        if not all(isinstance(name, str) for name in mapping):  # JSON would make it text
+        kinds = set(map(type, mapping))
+        if kinds != _TEXT and not all(issubclass(kind, str) for kind in kinds):
+            # JSON would make it text
             raise Mismatch("text as every key", mapping, "another key")
         if value.encode is None:
             return dict(mapping)

@@ -22,6 +22,10 @@ class StudioLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed, not
 
     __slots__ = ()
 
+    def is_held_here(self) -> bool:
+        """Tell whether the calling thread holds it: what calls has interrupted its holder."""
+        return bool(self._is_owned())  # type: ignore[attr-defined]  # as Condition asks it
+
 
 _live: set[weakref.ref[StudioLock]] = set()
 #: Locks that a fork waits for, so that no call into foreign code is cut in two by it.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import _thread
 import sys
-import threading
 from collections.abc import Callable
 from typing import Final
 
-from otel_studio.guard import report_internal_error
+from otel_studio.base.locks import Signal
+from otel_studio.guard import note_internal_error
 
 #: Frames that a fold or a query takes at most, with a margin.
 NEEDED: Final = 100
@@ -27,29 +27,29 @@ def has_room() -> bool:
     return False
 
 
-def run_elsewhere(work: Callable[[], object]) -> bool:
+def run_elsewhere(work: Callable[[], object], patience: float = _PATIENCE) -> bool:
     """Run something on a fresh stack, and wait for it.
 
     Args:
         work: what to run; a failure is reported, not raised.
+        patience: seconds to wait, at most.
 
     Returns:
-        whether it was run to its end, within five seconds.
+        whether it was run to its end, in that time.
     """
-    done = threading.Lock()
-    done.acquire()
+    done = Signal()
 
     def run() -> None:
         try:
             work()
         except Exception as error:
-            report_internal_error("working on a stack of its own", error)
+            note_internal_error("working on a stack of its own", error)
         finally:
-            done.release()
+            done.set()
 
     try:
         # Not `threading.Thread`: starting one takes locks, and frames that are not there.
         _thread.start_new_thread(run, ())
     except RuntimeError:  # the interpreter is going down
         return False
-    return done.acquire(timeout=_PATIENCE)
+    return done.wait(patience)

@@ -27,8 +27,9 @@ from otel_studio.guard import report_internal_error
 FOLD_AT = 1_024
 #: Events that wait while another thread folds, before a caller folds as well.
 _WAIT_AT = 16 * FOLD_AT
-#: Folds within a fold of the same cache on one thread: a signal handler's query needs one.
-_FOLDS_WITHIN = 2
+#: Folds of one cache on one thread at most, each in the middle of another: a signal handler's
+#: query needs one more, and a finalizer's in there another.
+_FOLDS_WITHIN = 3
 #: How often a backend is asked where other threads ask it at the same time.
 _ASKED_AT_MOST = 3
 #: Frames that a fold may need, with a key's own methods.
@@ -209,7 +210,7 @@ class CacheAccount:
 
     def _is_in_a_step(self) -> bool:
         """Tell whether this thread is inside a step that the lock guards, somewhere below."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # as Condition asks it
+        return self._lock.is_held_here()
 
 
 class _Busy(threading.local):

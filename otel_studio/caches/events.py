@@ -99,8 +99,13 @@ class Preparation:
         details: Sequence[int | str | None] = ()
         if max(kinds) > MISS:
             uses = Counter([key for kind, key in zip(kinds, keys, strict=True) if kind <= MISS])
+            # A size that needs no check is the most frequent: it is spared a call.
             details = [
-                self._detail(kind, detail) if kind > MISS else None
+                None
+                if kind <= MISS
+                else detail
+                if kind == SET and type(detail) is int and detail >= 0
+                else self._detail(kind, detail)
                 for kind, detail in zip(kinds, given, strict=True)
             ]
         seconds = _reads_by_second(kinds, times)

@@ -20,7 +20,7 @@ class HotKeys:
     merged exactly and cut back now and then, as in Agarwal et al., "Mergeable Summaries"
     (PODS 2012), which gives the bound of Metwally et al., "Efficient Computation of Frequent
     and Top-k Elements" (ICDT 2005), without a search for the smallest counter at each access.
-    Sums of two stay within that bound; in a difference the errors of both add up.
+    Sums of two stay within that bound; a difference has the errors of the later one.
 
     Attributes:
         estimates: accesses by key.
@@ -90,15 +90,18 @@ class HotKeys:
         return self._error(key) if key in self.estimates else self.floor
 
     def __sub__(self, earlier: HotKeys) -> HotKeys:
-        """Return the accesses since; each estimate still not below the true count."""
+        """Return the accesses since; each estimate is still not below the true count.
+
+        Whatever was too much in an earlier estimate is too much in this one, too, as is the
+        floor at which a key was forgotten and counted anew: only the error of now remains.
+        """
         estimates: dict[str, int] = {}
         errors: dict[str, int] = {}
         for key, now in self.estimates.items():
-            error = earlier._error_of_any(key)
-            estimate = now - earlier.estimates.get(key, earlier.floor) + error
+            estimate = now - earlier.estimates.get(key, earlier.floor)
             if estimate > 0:
                 estimates[key] = estimate
-                errors[key] = min(estimate, self._error(key) + error)
+                errors[key] = min(estimate, self._error(key))
         return HotKeys(estimates, errors, self.floor)
 
     def __len__(self) -> int:

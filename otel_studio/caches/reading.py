@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from otel_studio.base.codec import readable
 from otel_studio.base.reading import add_counts, add_parts, subtract_counts, subtract_parts
 from otel_studio.caches import slow_accesses
 from otel_studio.caches.heavy_hitters import HotKeys
@@ -127,6 +128,7 @@ class OneCacheReading:
         return dataclasses.replace(self, parts=subtract_parts(self.parts, earlier.parts))
 
 
+@readable("caches")
 @dataclasses.dataclass(frozen=True, slots=True)
 class CachesReading:
     """What is known of all caches.

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from otel_studio.base.codec import readable
 from otel_studio.base.figures import Attributes, Figure, Point
 from otel_studio.base.reading import add_counts, add_parts, subtract_counts, subtract_parts
 
@@ -28,6 +29,7 @@ class LogsPart:
         return LogsPart(subtract_counts(self.counts, earlier.counts))
 
 
+@readable("logs")
 @dataclasses.dataclass(frozen=True, slots=True)
 class LogsReading:
     """The log records of one process, of several, or of a window of time.

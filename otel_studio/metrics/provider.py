@@ -8,6 +8,8 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 
+from otel_studio.base.locks import new_lock
+
 
 class StudioMeterProvider(MeterProvider):
     """A MeterProvider that a Studio owns.
@@ -21,7 +23,10 @@ class StudioMeterProvider(MeterProvider):
     def __init__(self, identity: Callable[[], Resource], **options: Any) -> None:
         self._identity = identity
         super().__init__(**options)
+        # The SDK's own are not re-entrant: a finalizer may ask for a meter inside.
+        self._lock = self._meter_lock = new_lock()  # type: ignore[assignment]
 
     def _handle_fork(self) -> None:
         super()._handle_fork()
+        self._lock = self._meter_lock = new_lock()  # type: ignore[assignment]
         self._update_resource(self._identity())

@@ -5,21 +5,31 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import add
 from typing import Final
 
 from opentelemetry.metrics import Meter
 
 from otel_studio import guard
 from otel_studio.base import figures
+from otel_studio.base.codec import readable
 from otel_studio.base.figures import Figure, Point, one
+from otel_studio.base.reading import (
+    add_counts,
+    add_parts,
+    process_epoch,
+    subtract_counts,
+    subtract_parts,
+)
 from otel_studio.registry.reading import RegistryReading, ServicePart
 
 Dropped = Callable[[], Mapping[str, int]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SelfReading:
-    """What was dropped, overflowed or failed, and the time that folding took.
+class SelfPart:
+    """What was counted since one beginning: a registry's, a service's there, or the process's.
 
     Attributes:
         folded: ended spans that were folded into the registry.
@@ -31,32 +41,94 @@ class SelfReading:
         errors: internal failures, by place.
     """
 
-    folded: int
-    fold_ns: int
-    ignored: int
-    dropped: Mapping[str, int]
-    overflowed: Mapping[str, int]
-    labels_overflowed: Mapping[str, int]
-    errors: Mapping[str, int]
+    folded: int = 0
+    fold_ns: int = 0
+    ignored: int = 0
+    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    overflowed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    labels_overflowed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __add__(self, other: SelfPart) -> SelfPart:
+        """Return the sums."""
+        return SelfPart(
+            self.folded + other.folded,
+            self.fold_ns + other.fold_ns,
+            self.ignored + other.ignored,
+            add_counts(self.dropped, other.dropped),
+            add_counts(self.overflowed, other.overflowed),
+            add_counts(self.labels_overflowed, other.labels_overflowed),
+            add_counts(self.errors, other.errors),
+        )
+
+    def __sub__(self, earlier: SelfPart) -> SelfPart:
+        """Return the differences."""
+        return SelfPart(
+            self.folded - earlier.folded,
+            self.fold_ns - earlier.fold_ns,
+            self.ignored - earlier.ignored,
+            subtract_counts(self.dropped, earlier.dropped),
+            subtract_counts(self.overflowed, earlier.overflowed),
+            subtract_counts(self.labels_overflowed, earlier.labels_overflowed),
+            subtract_counts(self.errors, earlier.errors),
+        )
+
+
+@readable("self")
+@dataclasses.dataclass(frozen=True, slots=True)
+class SelfReading:
+    """What was dropped, overflowed or failed, and the time that folding took.
+
+    Attributes:
+        parts: by the epoch that they were counted in; none is empty.
+    """
+
+    parts: Mapping[str, SelfPart] = dataclasses.field(default_factory=dict)
+
+    def __add__(self, other: SelfReading) -> SelfReading:
+        """Return both together: of two processes, or of two windows."""
+        return SelfReading(_filled(add_parts(self.parts, other.parts)))
+
+    def __sub__(self, earlier: SelfReading) -> SelfReading:
+        """Return what was counted since an earlier reading."""
+        return SelfReading(_filled(subtract_parts(self.parts, earlier.parts)))
+
+    def whole(self) -> SelfPart:
+        """Return all parts together."""
+        return reduce(add, self.parts.values(), SelfPart())
+
+
+def _filled(parts: Mapping[str, SelfPart]) -> dict[str, SelfPart]:
+    return {epoch: part for epoch, part in parts.items() if part != SelfPart()}
 
 
 def read(registry: RegistryReading, dropped: Dropped) -> SelfReading:
     """Return what a reading of the registry, and what else is counted, tell of ourselves.
 
     Args:
-        registry: its reading.
-        dropped: returns sampled spans that were not exported, by reason.
+        registry: its reading, of this process.
+        dropped: returns sampled spans that were not exported, by reason; counted as long as the
+            registry.
     """
-    moments = registry.processes.values()
-    return SelfReading(
-        sum(moment.folded for moment in moments),
-        sum(moment.fold_ns for moment in moments),
-        sum(moment.ignored for moment in moments),
-        dict(dropped()),
-        {name: part.overflowed for name, part in registry.wholes()},
-        {name: _labels_overflowed(part) for name, part in registry.wholes()},
-        dict(guard.internal_errors),
-    )
+    parts = {
+        epoch: SelfPart(moment.folded, moment.fold_ns, moment.ignored)
+        for epoch, moment in registry.processes.items()
+    }
+    queues = SelfPart(dropped=_counted(dropped()))
+    parts = add_parts(parts, dict.fromkeys(list(parts)[:1], queues))
+    for name, service in registry.services.items():
+        for epoch, part in service.parts.items():
+            overflowed = SelfPart(
+                overflowed=_counted({name: part.overflowed}),
+                labels_overflowed=_counted({name: _labels_overflowed(part)}),
+            )
+            parts = add_parts(parts, {epoch: overflowed}) if overflowed != SelfPart() else parts
+    errors = SelfPart(errors=_counted(guard.internal_errors))
+    return SelfReading(_filled(add_parts(parts, {process_epoch(): errors})))
+
+
+def _counted(counts: Mapping[str, int]) -> dict[str, int]:
+    return {key: count for key, count in counts.items() if count}
 
 
 def _labels_overflowed(part: ServicePart) -> int:
@@ -64,63 +136,61 @@ def _labels_overflowed(part: ServicePart) -> int:
 
 
 def _by(
-    attribute: str, counts: Callable[[SelfReading], Mapping[str, int]]
-) -> Callable[[SelfReading], Iterable[Point]]:
+    attribute: str, counts: Callable[[SelfPart], Mapping[str, int]]
+) -> Callable[[SelfPart], Iterable[Point]]:
     """Return what makes one point of each count; one that is zero leaves none."""
-    return lambda reading: [
-        (count, {attribute: key}) for key, count in counts(reading).items() if count
-    ]
+    return lambda whole: [(count, {attribute: key}) for key, count in counts(whole).items()]
 
 
-FIGURES: Final[tuple[Figure[SelfReading], ...]] = (
+FIGURES: Final[tuple[Figure[SelfPart], ...]] = (
     Figure(
         "otel_studio.self.spans.folded",
         "counter",
         "{span}",
         "Ended spans that were folded into the registry.",
-        one(lambda reading: reading.folded),
+        one(lambda whole: whole.folded),
     ),
     Figure(
         "otel_studio.self.fold.time",
         "counter",
         "s",
         "Time spent folding ended spans into the registry.",
-        one(lambda reading: reading.fold_ns / 1e9),
+        one(lambda whole: whole.fold_ns / 1e9),
     ),
     Figure(
         "otel_studio.self.spans.dropped",
         "counter",
         "{span}",
         "Sampled spans that were not exported.",
-        _by("reason", lambda reading: reading.dropped),
+        _by("reason", lambda whole: whole.dropped),
     ),
     Figure(
         "otel_studio.self.operations.overflowed",
         "counter",
         "{operation}",
         "Runs that were counted under __other__ for want of room.",
-        _by("studio.service", lambda reading: reading.overflowed),
+        _by("studio.service", lambda whole: whole.overflowed),
     ),
     Figure(
         "otel_studio.self.spans.ignored",
         "counter",
         "{span}",
         "Ended spans of operations that the setting ignored_operations leaves out.",
-        one(lambda reading: reading.ignored or None),
+        one(lambda whole: whole.ignored or None),
     ),
     Figure(
         "otel_studio.self.labels.overflowed",
         "counter",
         "{operation}",
         "Runs whose label values were counted as __other__ for want of room.",
-        _by("studio.service", lambda reading: reading.labels_overflowed),
+        _by("studio.service", lambda whole: whole.labels_overflowed),
     ),
     Figure(
         "otel_studio.self.errors",
         "counter",
         "{error}",
         "Internal failures that were kept from the program.",
-        _by("place", lambda reading: reading.errors),
+        _by("place", lambda whole: whole.errors),
     ),
 )
 
@@ -133,7 +203,7 @@ def register(meter: Meter, registry: Callable[[], RegistryReading], dropped: Dro
         registry: takes a reading of it.
         dropped: returns sampled spans that were not exported, by reason.
     """
-    figures.register(meter, FIGURES, lambda: read(registry(), dropped))
+    figures.register(meter, FIGURES, lambda: read(registry(), dropped).whole())
 
 
 def total(counters: Iterable[Mapping[str, int]]) -> dict[str, int]:

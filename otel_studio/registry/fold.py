@@ -33,6 +33,8 @@ _UNSET = StatusCode.UNSET
 _MAX_ERROR_TYPES: Final = 20
 #: Sets of label values that get series of their own in one operation; more share `__other__`.
 MAX_LABEL_SETS: Final = 50
+#: Characters of a label's value; what is longer is no value of a few.
+_MAX_LABEL: Final = 256
 #: A bucket's exemplar is looked for again only after this long, in nanoseconds.
 _SAMPLE_AGE_NS: Final = 1_000_000_000
 _PLAIN: Final[SeriesKey] = (None, ())
@@ -126,7 +128,7 @@ def _fold_service(
         if before is None:
             before = operations[home] = Operation(limits.bounds, Sketch())
         try:
-            failed = [(run, group_of(run)) for run in runs if _is_failed(run)]
+            failed = _failed(runs)
             after = with_runs(before, runs, failed, labels(service, name))
             errors.add(failed, home)
         except Exception as error:  # the other operations are counted all the same
@@ -156,8 +158,9 @@ def _with_ended(ended: Mapping[int, int], second: int, count: int) -> Mapping[in
     return kept
 
 
-def _is_failed(run: EndedRun) -> bool:
-    return not run._simple and outcome_of(run) == outcome.ERROR
+def _failed(runs: Iterable[EndedRun]) -> list[tuple[EndedRun, GroupKey]]:
+    unusual = [run for run in runs if not run._simple]
+    return [(run, group_of(run)) for run in unusual if outcome_of(run) == outcome.ERROR]
 
 
 def with_runs(
@@ -235,7 +238,8 @@ def _batches(
 
 
 def _label(value: object) -> str:
-    return "" if value is None else value if type(value) is str else str(value)
+    text = "" if value is None else value if type(value) is str else str(value)
+    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
 
 
 def _with_batches(
@@ -256,6 +260,7 @@ def _with_batches(
     total, longest = before.total, before.maximum
     minimum = before.minimum
     sampled = before.next_sampling
+    of_batch = 0
     for key, batch in batches.items():
         if not batch:
             continue
@@ -269,7 +274,7 @@ def _with_batches(
         made, lacks_exemplar = with_durations(known, durations, bounds.buckets_ns)
         total += made.total - known.total
         minimum = durations[0] if minimum is None else min(minimum, durations[0])
-        longest = durations[-1] if longest is None else max(longest, durations[-1])
+        of_batch = max(of_batch, durations[-1])
         last = batch[-1]._end
         if lacks_exemplar or last >= before.next_sampling:
             sampled = max(sampled, last + _SAMPLE_AGE_NS)
@@ -281,7 +286,7 @@ def _with_batches(
         before.count + len(runs),
         total,
         minimum,
-        longest,
+        of_batch if longest is None else max(longest, of_batch),
         before.exact_extremes,
         before.errors + errors,
         before.cancelled + cancelled,
@@ -290,18 +295,20 @@ def _with_batches(
         label_names,
         before.label_overflow + label_overflow,
         (*before.recent, *runs[-bounds.recent_runs :])[-bounds.recent_runs :],
-        _with_slowest(before.slowest, runs, bounds.slow_samples),
+        _with_slowest(before.slowest, runs, of_batch, bounds.slow_samples),
         last_failed,
         sampled,
     )
 
 
 def _with_slowest(
-    slowest: tuple[EndedRun, ...], runs: Sequence[EndedRun], room: int
+    slowest: tuple[EndedRun, ...], runs: Sequence[EndedRun], longest: int, room: int
 ) -> tuple[EndedRun, ...]:
     if not room:
         return ()
     limit = duration_of(slowest[-1]) if len(slowest) >= room else -1
+    if longest <= limit:
+        return slowest
     slower = [run for run in runs if run._end - run._start > limit]
     if not slower:
         return slowest

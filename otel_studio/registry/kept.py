@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from opentelemetry.trace import StatusCode
 
-from otel_studio.base import outcome
+from otel_studio.base import codec, outcome
+from otel_studio.failure import safe_text
 from otel_studio.registry.failures import describe_failure
 from otel_studio.tracing.ended_run import EndedRun, KeptLog, outcome_of
 
 #: What an attribute of a kept run may be.
-AttributeValue = str | bool | int | float | tuple[str | bool | int | float, ...]
+AttributeValue = str | bool | int | float | tuple[str | bool | int | float | None, ...]
 #: A run that ended, as this process saw it or as another one told it.
 Kept = EndedRun
+
+#: Of a text; one attribute that is longer would make a whole reading too large to be written.
+_MAX_TEXT: Final = 65_536
+#: Of an integer: Python writes none that is much larger in decimal.
+_MAX_BITS: Final = 14_000
 
 
 def order_of(run: Kept) -> tuple[int, int, int]:
@@ -118,7 +125,13 @@ class KeptRun:
         failure = None
         if result == outcome.ERROR:
             told = describe_failure(run)
-            failure = KeptFailure(told.type_name, told.place, told.message, told.stack())
+            message, stack = told.message, told.stack()
+            failure = KeptFailure(
+                _cut(told.type_name),
+                _cut(told.place),
+                None if message is None else _cut(message),
+                None if stack is None else _cut(stack),
+            )
         return cls(
             run._tracer.name,
             run._name,
@@ -217,10 +230,22 @@ class KeptRun:
 
 def _plain(value: object) -> AttributeValue:
     """Return an attribute's value as the codec takes it."""
-    if isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return tuple(
-            one if isinstance(one, str | bool | int | float) else str(one) for one in value
-        )
-    return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        return tuple(None if one is None else _scalar(one) for one in value)
+    return _scalar(value)
+
+
+def _scalar(value: object) -> str | bool | int | float:
+    if isinstance(value, str):
+        return _cut(value)
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return _cut(hex(value))
+    return value if isinstance(value, int | float) else _cut(safe_text(value))
+
+
+def _cut(text: str) -> str:
+    """Return a text that is no longer than the codec takes, however its characters are spelled."""
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
+
+
+codec.write_as(EndedRun, KeptRun, KeptRun.of)

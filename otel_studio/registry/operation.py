@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TypeVar
 
+from otel_studio.base.codec import LEFT_OUT
+from otel_studio.base.reading import add_parts, subtract_parts
 from otel_studio.registry.kept import Kept, last_of, latest, slowest_of, without
-from otel_studio.registry.series import Series, SeriesKey
+from otel_studio.registry.series import Series, SeriesKey, at_bounds, relabelled
 from otel_studio.registry.sketch import Sketch, bucket_edges
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,20 +68,21 @@ class Operation:
     slowest: tuple[Kept, ...] = ()
     last_failed: Kept | None = None
     #: A bucket's exemplar is looked for again only from this end on, in monotonic nanoseconds.
-    next_sampling: int = dataclasses.field(default=0, compare=False)
+    next_sampling: int = dataclasses.field(default=0, compare=False, metadata=LEFT_OUT)
 
     def __add__(self, other: Operation) -> Operation:
-        """Return both together: of two processes, or of two windows."""
+        """Return both together: of two processes, or of two windows.
+
+        Where two processes were configured differently, the buckets are those of the bounds that
+        both have, and the labels those of either.
+        """
+        one, two = _alike(self, other)
         sketch = self.sketch.copy()
         sketch.merge(other.sketch)
         lows = [o.minimum for o in (self, other) if o.minimum is not None]
         highs = [o.maximum for o in (self, other) if o.maximum is not None]
-        series = dict(self.series)
-        for key, one in other.series.items():
-            series[key] = series[key] + one if key in series else one
-        # A window's order of bounds is that of its operation: the larger of two settings rules.
         bounds = Bounds(
-            self.bounds.buckets_ns,
+            one.bounds.buckets_ns,
             max(self.bounds.recent_runs, other.bounds.recent_runs),
             max(self.bounds.slow_samples, other.bounds.slow_samples),
         )
@@ -97,8 +97,8 @@ class Operation:
             self.errors + other.errors,
             self.cancelled + other.cancelled,
             self.abandoned + other.abandoned,
-            series,
-            self.label_names or other.label_names,
+            add_parts(one.series, two.series),
+            one.label_names,
             self.label_overflow + other.label_overflow,
             last_of(self.recent, other.recent, bounds.recent_runs),
             slowest_of(self.slowest, other.slowest, bounds.slow_samples),
@@ -109,16 +109,12 @@ class Operation:
         """Return what came since an earlier reading; samples are those inside the window."""
         sketch = self.sketch.copy()
         sketch.take_away(earlier.sketch)
+        now, then = _alike(self, earlier)
         minimum, maximum = _extremes(sketch)
-        series = {}
-        for key, one in self.series.items():
-            before = earlier.series.get(key)
-            left = one if before is None else one - before
-            if left.count:
-                series[key] = left
+        series = subtract_parts(now.series, then.series)
         failed = self.last_failed
         return Operation(
-            self.bounds,
+            dataclasses.replace(self.bounds, buckets_ns=now.bounds.buckets_ns),
             sketch,
             self.count - earlier.count,
             self.total - earlier.total,
@@ -128,8 +124,8 @@ class Operation:
             self.errors - earlier.errors,
             self.cancelled - earlier.cancelled,
             self.abandoned - earlier.abandoned,
-            series,
-            self.label_names,
+            {key: one for key, one in series.items() if one.count},
+            now.label_names,
             self.label_overflow - earlier.label_overflow,
             without(self.recent, earlier.recent),
             without(self.slowest, earlier.slowest),
@@ -140,6 +136,32 @@ class Operation:
     def is_empty(self) -> bool:
         """Whether nothing is counted in it."""
         return not (self.count or self.abandoned)
+
+
+def _alike(one: Operation, other: Operation) -> tuple[Operation, Operation]:
+    """Return both with the same bounds and labels, as nearly always they have them already."""
+    bounds, names = one.bounds.buckets_ns, one.label_names or other.label_names
+    if other.bounds.buckets_ns == bounds and one.label_names == other.label_names:
+        return one, other
+    if other.bounds.buckets_ns != bounds:
+        bounds = tuple(sorted({*bounds} & {*other.bounds.buckets_ns}))
+    if other.label_names not in (names, ()):
+        names = tuple(sorted({*names, *other.label_names}))
+    return _with(one, bounds, names), _with(other, bounds, names)
+
+
+def _with(operation: Operation, bounds: tuple[int, ...], names: tuple[str, ...]) -> Operation:
+    series, own = operation.series, operation.bounds
+    if own.buckets_ns != bounds:
+        series = {key: at_bounds(one, own.buckets_ns, bounds) for key, one in series.items()}
+    if operation.label_names not in (names, ()):
+        series = relabelled(series, operation.label_names, names)
+    return dataclasses.replace(
+        operation,
+        bounds=dataclasses.replace(own, buckets_ns=bounds),
+        series=series,
+        label_names=names,
+    )
 
 
 def _extremes(sketch: Sketch) -> tuple[int | None, int | None]:

@@ -14,7 +14,7 @@ from otel_studio.clock import Clock
 from otel_studio.guard import report_internal_error
 from otel_studio.tracing.active import running_task, this_thread
 from otel_studio.tracing.buffer import EndedSpans
-from otel_studio.tracing.ended_run import Children, EndedRun
+from otel_studio.tracing.ended_run import Children
 from otel_studio.tracing.span import span_name, unix_time
 
 #: Running spans remembered; past it, further ones are counted only when they end.
@@ -135,10 +135,6 @@ class RegistrySpanProcessor(SpanProcessor):
         self._running: dict[tuple[int, int], ForeignRun] = {}
         self.attached = True
 
-    def running(self) -> set[EndedRun]:
-        """Return the runs that are going on."""
-        return set(self._running.copy().values()) if self.attached else set()
-
     def find(self, span: Any) -> Any | None:
         """Return the run of a span that is going on, `None` for any other."""
         context = span.get_span_context()
@@ -158,6 +154,7 @@ class RegistrySpanProcessor(SpanProcessor):
             )
             key = run._trace_id, run._span_id
             run._reference = weakref.ref(span, functools.partial(self._dropped, key))
+            self._ended.active.add(run)
             self._running[key] = run
         except Exception as error:
             report_internal_error("noting the start of a span", error)
@@ -167,14 +164,8 @@ class RegistrySpanProcessor(SpanProcessor):
         run = self._running.get(key)
         if run is not None and self.attached:
             run._outcome = outcome.ABANDONED
-            self._leave_running(key)
-
-    def _leave_running(self, key: tuple[int, int]) -> None:
-        """Move a run from those that go on to those that have ended, in one step, in C."""
-        try:
-            self._ended.spans.extend(map(self._running.pop, (key,)))
-        except KeyError:  # it has left
-            pass
+            self._ended.append(run)
+            self._running.pop(key, None)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue an ended span for the registry."""
@@ -190,11 +181,10 @@ class RegistrySpanProcessor(SpanProcessor):
             if run is None:
                 stated = max(unix_time(span.end_time) - unix_time(span.start_time), 0)
                 run = ForeignRun(span, now - stated, wall - stated, None)
-                run.take_end(span, now, wall)
-                self._ended.append(run)
-            else:
-                run.take_end(span, now, wall)
-                self._leave_running(key)
+                self._ended.active.add(run)
+            run.take_end(span, now, wall)
+            self._ended.append(run)
+            self._running.pop(key, None)
             self._ended.wake_up()
             if len(self._ended.spans) > self._ended.limit:
                 self._ended.relieve()
@@ -206,6 +196,7 @@ class RegistrySpanProcessor(SpanProcessor):
         self._ended.fold()
         self.attached = False
         self._running.clear()
+        self._ended.active.clear()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Fold what waits."""

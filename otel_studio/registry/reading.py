@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import add
 
-from otel_studio.base.reading import add_counts, add_parts, subtract_counts, subtract_parts
+from otel_studio.base.codec import readable
+from otel_studio.base.reading import add_counts, add_parts, subtract_parts
 from otel_studio.registry.errors import ErrorGroup, GroupKey
 from otel_studio.registry.operation import Operation
 
@@ -40,7 +41,6 @@ class ServicePart:
 
     def __add__(self, other: ServicePart) -> ServicePart:
         """Return both together."""
-        ended = add_counts(self.ended, other.ended)
         return ServicePart(
             min(self.began_ns, other.began_ns),
             min(self.since_ns, other.since_ns),
@@ -48,7 +48,7 @@ class ServicePart:
             add_parts(self.groups, other.groups),
             self.groups_overflowed + other.groups_overflowed,
             self.overflowed + other.overflowed,
-            ended,
+            add_counts(self.ended, other.ended),
         )
 
     def __sub__(self, earlier: ServicePart) -> ServicePart:
@@ -62,7 +62,7 @@ class ServicePart:
             {key: group for key, group in groups.items() if group.count},
             self.groups_overflowed - earlier.groups_overflowed,
             self.overflowed - earlier.overflowed,
-            subtract_counts(self.ended, earlier.ended),
+            _ended_since(self.ended, earlier.ended),
         )
 
     @property
@@ -89,6 +89,12 @@ class ServicePart:
         oldest = now_ns // 1_000_000_000 - RATE_SECONDS
         seconds = min((now_ns - self.began_ns) / 1e9, RATE_SECONDS)
         return sum(n for second, n in self.ended.items() if second > oldest) / max(seconds, 1.0)
+
+
+def _ended_since(now: Mapping[int, int], then: Mapping[int, int]) -> dict[int, int]:
+    """Return the runs by second that came since; a second that is no longer kept is gone."""
+    left = {second: count - then.get(second, 0) for second, count in now.items()}
+    return {second: count for second, count in left.items() if count}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,13 +165,14 @@ def _moment(moment: ProcessMoment) -> tuple[int, int, tuple[tuple[tuple[str, str
     return moment.unix_ns, moment.taken_ns, tuple(sorted(moment.active.items()))
 
 
+@readable("registry")
 @dataclasses.dataclass(frozen=True, slots=True)
 class RegistryReading:
     """The registry of one process or of several, at one moment or over a window.
 
     Attributes:
         services: by name.
-        processes: by the process's epoch.
+        processes: by the epoch of the registry in the process, for one that began anew.
     """
 
     services: Mapping[str, ServiceReading] = dataclasses.field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from otel_studio.base.reading import new_epoch, process_epoch
+from otel_studio.base.reading import new_epoch
 from otel_studio.base.stack import has_room, run_elsewhere
 from otel_studio.clock import Clock
 from otel_studio.registry.fold import Groups, Labels, fold, place_operation, place_service
@@ -67,6 +67,8 @@ class Registry:
         self._labels = labels
         self._leaves_out = leaves_out
         self.limits = limits
+        #: Of what is counted whatever is reset: a process may have one registry after another.
+        self._epoch = new_epoch()
         #: Since when the runs of services that were not reset count.
         self._since_ns = clock.time_ns()
         self._began_ns = clock.monotonic_ns()
@@ -174,7 +176,7 @@ class Registry:
         return RegistryReading(
             {name: ServiceReading({epoch: part}) for name, (epoch, part) in known.services.items()},
             {
-                process_epoch(): ProcessMoment(
+                self._epoch: ProcessMoment(
                     self._clock.monotonic_ns(),
                     self._clock.time_ns(),
                     self._active(cut.running, known),
@@ -228,6 +230,7 @@ class Registry:
 
     def after_fork_in_child(self) -> None:
         """Start from zero in a forked child; the services stay known."""
+        self._epoch = new_epoch()
         self._since_ns = self._clock.time_ns()
         self._began_ns = now = self._clock.monotonic_ns()
         services = {name: self._new_part(now) for name in self._known[0].services}

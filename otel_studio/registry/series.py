@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from otel_studio.registry.kept import Kept, is_sampled, later, without
 
@@ -121,3 +121,38 @@ def preferred(one: Kept | None, other: Kept | None) -> Kept | None:
     if is_sampled(one) != is_sampled(other):
         return one if is_sampled(one) else other
     return later(one, other)
+
+
+def at_bounds(series: Series, own: Sequence[int], fewer: Sequence[int]) -> Series:
+    """Return the same runs in fewer, wider buckets.
+
+    Args:
+        series: with one bucket more than it has bounds.
+        own: its bounds, ascending.
+        fewer: some of them.
+    """
+    buckets = [0] * (len(fewer) + 1)
+    exemplars: list[Kept | None] = [None] * len(buckets)
+    for index, (count, run) in enumerate(zip(series.buckets, series.exemplars, strict=True)):
+        home = bisect_left(fewer, own[index]) if index < len(own) else len(fewer)
+        buckets[home] += count
+        exemplars[home] = preferred(exemplars[home], run)
+    return dataclasses.replace(series, buckets=tuple(buckets), exemplars=tuple(exemplars))
+
+
+def relabelled(
+    series: Mapping[SeriesKey, Series], own: Sequence[str], names: Sequence[str]
+) -> dict[SeriesKey, Series]:
+    """Return series under more labels; one that an operation did not declare is empty.
+
+    Args:
+        series: by error type and values.
+        own: the labels of the values.
+        names: these and others, in another order.
+    """
+    found: dict[SeriesKey, Series] = {}
+    for (error_type, values), one in series.items():
+        told = dict(zip(own, values, strict=False))
+        key = error_type, tuple(told.get(name, "") for name in names) if values else ()
+        found[key] = found[key] + one if key in found else one
+    return found

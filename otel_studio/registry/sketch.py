@@ -88,6 +88,15 @@ class Sketch:
         dict.update(made.counts, self.counts)  # Counter's own goes through Python
         return made
 
+    def to_plain(self) -> dict[int, int]:
+        """Return the counts by bucket, as the codec writes them."""
+        return self.counts
+
+    @classmethod
+    def from_plain(cls, counts: dict[int, int]) -> Sketch:
+        """Return the sketch of counts by bucket."""
+        return cls(counts)
+
     def merge(self, other: Sketch) -> None:
         """Add another sketch's counts to this one."""
         self.counts.update(other.counts)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from otel_studio.base.codec import readable
 from otel_studio.base.reading import add_parts, subtract_parts
 from otel_studio.resources.encoders import EncodePart, EncodeStatistics, statistics_of
 from otel_studio.resources.gpu_readings import (
@@ -52,6 +53,7 @@ class SharePart:
         return self
 
 
+@readable("gpu")
 @dataclasses.dataclass(frozen=True, slots=True)
 class GpuReading:
     """The GPUs of a machine as one process sees them, or several, or over a window of time.

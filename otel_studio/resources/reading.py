@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from otel_studio.base.codec import readable
 from otel_studio.base.reading import add_parts, subtract_parts
 from otel_studio.resources.allocators import AllocatorReading
 from otel_studio.resources.event_loop import LoopReading
@@ -19,6 +20,7 @@ from otel_studio.resources.service_memory import ServiceReading
 from otel_studio.resources.watch_reading import AllocationSums, PauseReading, WatchPart
 
 
+@readable("process")
 @dataclasses.dataclass(frozen=True, slots=True)
 class ResourceReading:
     """The figures of one process, of several, or of a window of time; with their machine.

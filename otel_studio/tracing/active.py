@@ -89,11 +89,7 @@ def refer(span: StudioSpan, tracer: StudioTracer) -> ActiveReference:
 
 
 def _dropped(reference: Any) -> None:
-    provider = reference.tracer.provider
-    try:
-        provider.end_reference(reference, AbandonedSpan(reference.tracer, reference.name))
-    except KeyError:  # it has ended, or began before a fork
-        pass
+    reference.tracer.provider.drop(reference)
 
 
 class AbandonedSpan:

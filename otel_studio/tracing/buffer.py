@@ -51,38 +51,42 @@ class Cut(NamedTuple):
             interrupted a fold on its own thread.
     """
 
-    running: set[EndedRun]
+    running: set[Any]
     unfolded: list[EndedRun]
 
 
 class EndedSpans:
     """Ended runs that wait to be folded into the registry and queued for export.
 
-    A fold takes what waits through the line in a pure step, and hands it over everywhere in one
-    call into C: all of a batch or nothing of it, whatever a signal handler raises meanwhile.
+    A run ends at one point: where it is appended to `spans`. A fold takes what waits through the
+    line in a pure step; then one call into C counts it, takes it from the `active` ones and hands
+    it over: all of a batch or nothing of it, whatever a signal handler raises meanwhile. What is
+    not among the active ones (it began before a fork, or was appended before) is passed over, so
+    that an end that was interrupted may simply be done again.
 
     Args:
         limit: runs that may wait before the thread that ends one folds them itself.
             Nothing is ever dropped here.
         timebase: refreshed at every fold.
-        running: returns the runs that go on; a run is among them until the one step that
-            appends it here.
-        sweep: ends the runs that nobody can end any more.
+        elsewhere: returns the runs that go on and are not among `active`.
+        sweep: ends the runs that nobody can end any more; returns whether there were any.
     """
 
     def __init__(
         self,
         limit: int,
         timebase: Timebase,
-        running: Callable[[], set[EndedRun]] = set,
-        sweep: Callable[[], None] | None = None,
+        elsewhere: Callable[[], Iterable[Any]] = tuple,
+        sweep: Callable[[], bool] = bool,
     ) -> None:
         self.limit = limit
         self.timebase = timebase
         self.spans: deque[Any] = deque()
         self.append: Callable[[Any], None] = self.spans.append
+        #: The runs that go on, and those that wait here.
+        self.active: set[Any] = set()
         self.line: Line | None = None
-        self.running = running
+        self._elsewhere = elsewhere
         self.sweep = sweep
         #: Held during a fold; nothing of the program's runs while it is.
         self.lock = new_lock()
@@ -135,42 +139,61 @@ class EndedSpans:
 
         To be called with `lock` held: what the caller reads until it lets go belongs together.
         """
-        if not self._busy and self.sweep is not None:
-            self.sweep()
-        running = self.running()
         if self._busy:
-            unfolded = [r for r in (*self._waiting[0], *self.spans) if r not in running]
-            return Cut(running, unfolded)
-        self._fold(running)
-        return Cut(running, [])
+            waiting = [*self._waiting[0], *self.spans]
+            unfolded = self._known(waiting)
+            return Cut(self.running().difference(unfolded), unfolded)
+        self._fold()
+        self.sweep()  # with nothing held of ours but the active ones
+        return Cut(self._fold(is_reading=True), [])
+
+    def running(self) -> set[Any]:
+        """Return the runs that go on, and those that wait."""
+        # In this order: what moves from the one to the other meanwhile is in both.
+        elsewhere = self._elsewhere()
+        return self.active.union(elsewhere)
+
+    def _known(self, waiting: list[EndedRun]) -> list[EndedRun]:
+        """Return the runs that are active, each once."""
+        known: set[EndedRun] = self.active.intersection(waiting)
+        if len(known) == len(waiting):
+            return waiting
+        return [run for run in dict.fromkeys(waiting) if run in known]
 
     def settle(self) -> None:
         """Have done what a `cut` has put off; to be called once `lock` is free."""
         if not self._busy:
             self._after(self._deliver_here)
 
-    def _fold(self, running: set[EndedRun] | None = None) -> None:
+    def _fold(self, *, is_reading: bool = False) -> set[Any]:
+        """Fold what has ended; for a reading, return what went on at the moment it looks at.
+
+        That moment is when what waits is taken off: what ends later, during the fold, went on.
+        """
+        running: set[Any] = set()
         if self._busy:
-            return
+            return running
         try:
             self._busy = True
             waiting = self._waiting[0]
             # In C: no signal handler interrupts it, which would lose what it has taken.
             waiting.extend(starmap(self.spans.popleft, repeat((), len(self.spans))))
+            if is_reading:
+                running = self.running().difference(waiting)
             if self.timebase.stepped():
                 self._follow_wall_clock(waiting)
-            batch, late = waiting, []
-            # What ended after the moment that a reader looks at is not in its picture.
-            after = running.intersection(waiting) if running else None
-            if after:
-                batch = [run for run in waiting if run not in after]
-                late = [run for run in waiting if run in after]
-            if batch:
-                changes = () if self.line is None else self.line.prepare(batch)
-                taken = ((self._waiting.append, late),)
-                deque(starmap(operator.call, chain(changes, taken)), maxlen=0)
+            if not waiting:
+                return running
+            batch = self._known(waiting)
+            changes = () if self.line is None or not batch else self.line.prepare(batch)
+            taken: tuple[Change, ...] = (
+                (self.active.difference_update, batch),
+                (self._waiting.append, []),
+            )
+            deque(starmap(operator.call, chain(changes, taken)), maxlen=0)
         finally:
             self._busy = False
+        return running
 
     def _after(self, put_off: Callable[[], object]) -> None:
         line = self.line
@@ -192,9 +215,9 @@ class EndedSpans:
             self.worker.wake()
 
     def _work(self) -> None:
-        if self.sweep is not None:
-            self.sweep()
         self.fold()
+        if self.sweep():
+            self.fold()
         self.deliver()
 
     def _follow_wall_clock(self, waiting: Iterable[EndedRun]) -> None:
@@ -214,6 +237,7 @@ class EndedSpans:
         """Start from empty; the worker starts with the first run that ends."""
         self._busy = False
         self.spans.clear()
+        self.active.clear()
         self._waiting.append([])
         self.is_asleep = self.worker.is_wanted
         self.worker.after_fork_in_child()

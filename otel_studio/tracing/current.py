@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_studio.base import outcome
+from otel_studio.base.collecting import is_collecting
 from otel_studio.otel_private import SPAN_KEY, context_functions
 from otel_studio.ports import reset_context
 from otel_studio.tracing.span import StudioSpan
@@ -23,12 +24,8 @@ _get_context, _set_context, _reset_context = context_functions()
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class CurrentSpan:
-    """Starts a span on entry, makes it current, and ends it on exit.
-
-    What a signal handler raises may leave the block at any instruction, at the first one of
-    `__exit__` too: then the exit is made up for when this object goes, a moment later.
-    """
+class SpanBlock:
+    """Starts a span on entry, makes it current, and ends it on exit."""
 
     __slots__ = ("_arguments", "_before", "_end_on_exit", "_span", "_token", "_tracer")
 
@@ -36,7 +33,6 @@ class CurrentSpan:
         self._tracer = tracer
         self._arguments = arguments
         self._end_on_exit = end_on_exit
-        self._before: Context | None = None
 
     def __enter__(self) -> Span:
         context = self._before = _get_context()
@@ -53,30 +49,17 @@ class CurrentSpan:
         tb: TracebackType | None,
     ) -> None:
         span = self._span
-        try:
-            _reset_context(self._token)
-        except ValueError:
-            reset_context(self._token, span)  # left in another context than entered
+        if exc_type is not GeneratorExit or not is_collecting():
+            try:
+                _reset_context(self._token)
+            except ValueError:
+                reset_context(self._token, span)  # left in another context than entered
         if error is not None and isinstance(span, StudioSpan) and not span._end:
             record_exception, set_status = self._arguments[-2:]
             span._mark_exception(error, record_exception, set_status)
         if self._end_on_exit:
             span.end()
-        self._before = None
-
-    def __del__(self) -> None:
-        before = self._before
-        if before is None:  # entered and left, or never entered
-            return
-        span: Span | None = getattr(self, "_span", None)
-        if span is None:
-            return
-        if _get_context().get(SPAN_KEY) is span:
-            _set_context(before)
-        if self._end_on_exit and span.is_recording():
-            if isinstance(span, StudioSpan):
-                span._make_unusual(_outcome=outcome.CANCELLED)
-            span.end()
+        self.__class__ = SpanBlock  # left as it should be: nothing to make up for
 
     def __call__(self, function: _F) -> _F:
         """Decorate a function or a coroutine function: each call runs in a span of its own."""
@@ -98,3 +81,25 @@ class CurrentSpan:
 
     def _again(self) -> CurrentSpan:
         return CurrentSpan(self._tracer, self._arguments, self._end_on_exit)
+
+
+class CurrentSpan(SpanBlock):
+    """A block that was not left yet.
+
+    What a signal handler raises may leave the block at any instruction, at the first one of
+    `__exit__` too: then the exit is made up for when this object goes, a moment later.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        try:
+            before, span = self._before, self._span
+        except AttributeError:  # it was not entered
+            return
+        if _get_context().get(SPAN_KEY) is span and not is_collecting():
+            _set_context(before)
+        if self._end_on_exit and span.is_recording():
+            if isinstance(span, StudioSpan):
+                span._make_unusual(_outcome=outcome.CANCELLED)
+            span.end()

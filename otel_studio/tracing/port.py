@@ -8,7 +8,6 @@ without a span.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
@@ -207,6 +206,8 @@ def _make_starts(
                 span._token = _set_context(Context({SPAN_KEY: span}))
             else:
                 span._token = _set_context(Context({**context, SPAN_KEY: span}))
+            if not is_short:
+                span._token = ToldToken(span._token)
             return span
         except BaseException as error:
             provider.active.discard(span)
@@ -219,12 +220,24 @@ def _make_starts(
     return start, enter
 
 
+class ToldToken:
+    """Stands for the token of a span whose end is told to processors.
+
+    No context takes it: the short way of ending a span ends there.
+    """
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: Any) -> None:
+        self.token = token
+
+
 def _end_token(span: StudioSpan) -> None:
     """Put the context back where a span of ours may still have its token."""
     token = span._token
     if token is not None:
         try:
-            reset_context(token, span)
+            reset_context(token.token if type(token) is ToldToken else token, span)
         except RuntimeError:  # interrupted right after it was used
             pass
         span._token = None
@@ -241,9 +254,8 @@ def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> ConstantAtt
 
 def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
     provider = tracer.provider
-    leave_active = provider.active.remove
     ended = provider.ended
-    waiting, add_ended, limit = ended.spans, ended.spans.extend, ended.limit
+    waiting, append, limit = ended.spans, ended.append, ended.limit
     now, finish_slowly = tracer.now, tracer.finish
 
     def finish(span: Any) -> None:
@@ -254,8 +266,7 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
             if span._end:  # by its own `end()`
                 return
             span._end = end
-            # Active until here, ended from here on: one step, in C, that nothing comes between.
-            add_ended(filterfalse(leave_active, (span,)))
+            append(span)  # active until here, ended from here on
             if len(waiting) > limit:
                 ended.relieve()
         except BaseException as error:
@@ -276,13 +287,14 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
         if type(span) is StudioSpan:
             if span._end and span._token is None and isinstance(error, TypeError):
                 return  # it was ended where an exception interrupted its first end
+            is_told = type(span._token) is ToldToken
             _end_token(span)  # left in another context than entered, or interrupted before
             provider.complete(span)
         elif span is not None:
             end(span)
         if not isinstance(error, Exception) or raised_by_signal_handler(error):
             raise error
-        if type(span) is StudioSpan and not isinstance(error, (ValueError, KeyError)):
+        if type(span) is StudioSpan and not is_told and not isinstance(error, ValueError):
             report_internal_error("ending an operation", error)
 
     return finish, end

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from itertools import compress, filterfalse
 from typing import Any, cast
 
 from opentelemetry.sdk.resources import Resource
@@ -23,9 +21,8 @@ from otel_studio.clock import Clock, SystemClock
 from otel_studio.guard import report_internal_error
 from otel_studio.tracing.active import AbandonedSpan, ActiveReference
 from otel_studio.tracing.buffer import EndedSpans
-from otel_studio.tracing.ended_run import EndedRun
 from otel_studio.tracing.pipeline import BatchConsumer, Handover, Pipeline
-from otel_studio.tracing.port import RunWatcher
+from otel_studio.tracing.port import RunWatcher, ToldToken
 from otel_studio.tracing.span import StudioSpan, span_name
 from otel_studio.tracing.timebase import Timebase
 from otel_studio.tracing.tracer import StudioTracer
@@ -82,16 +79,13 @@ class StudioTracerProvider(TracerProvider):
         self.timebase = Timebase(self.clock)
         #: What ended runs pass through; a Studio puts its own line here.
         self.line = Pipeline()
-        self.ended = EndedSpans(backlog, self.timebase, self.running, self.sweep)
+        self.ended = EndedSpans(backlog, self.timebase, self._running_api_spans, self.sweep)
         self.ended.line = self.line
         #: Gives what the resource of a forked child says beside the parent's; by default the
         #: SDK's random instance id.
         self.identity: Callable[[], Resource] | None = None
         #: Spans of operations that run now; they keep themselves alive until they end.
-        self.active: set[StudioSpan] = set()
-        #: Of these, the ones that began before a processor was added that is called at every
-        #: end: they cannot end the short way.
-        self.active_before: set[StudioSpan] = set()
+        self.active: set[StudioSpan] = self.ended.active
         #: Every tracer that this provider made or adopted, while somebody holds it.
         self.made_tracers: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
@@ -158,8 +152,8 @@ class StudioTracerProvider(TracerProvider):
             return
         self.processors = (*self.processors, span_processor)
         for span in list(self.active):
-            self.active_before.add(span)
-            self.active.discard(span)
+            if span._token is not None:
+                span._token = ToldToken(span._token)
         seat.unbind_all()  # operations are prepared for the processors that there were
 
     def _batch_processors(self) -> tuple[Any, ...]:
@@ -167,92 +161,91 @@ class StudioTracerProvider(TracerProvider):
 
     # Active and ended
 
-    def running(self) -> set[EndedRun]:
+    def running(self) -> set[Any]:
         """Return the spans that run now, of operations and of the API."""
-        spans: set[Any] = self.active.copy()
-        if self.active_before:
-            spans |= self.active_before.copy()
-        for reference in list(self.active_references):
-            span = reference()
-            if span is not None:
-                spans.add(span)
-        return spans
+        return self.ended.running().difference(self.ended.spans.copy())
+
+    def _running_api_spans(self) -> list[StudioSpan]:
+        spans = [reference() for reference in list(self.active_references)]
+        # One that has ended is among the active ones until it is folded.
+        return [span for span in spans if span is not None and not span._end]
 
     def claim(self, span: StudioSpan) -> bool:
         """Tell whether the caller is the one to tell processors of a span's end.
 
         Not where another thread does it, nor for a span that began before a fork.
         """
-        active = span in self.active or span in self.active_before
-        if not active and span._token not in self.active_references:
+        if span not in self.active and span._token not in self.active_references:
             return False
         mine = object()
         return self.claimed.setdefault(span, mine) is mine
 
-    def leave_active(self, span: StudioSpan) -> None:
-        """Move a span from those that run to those that have ended, in one step.
+    def end_span(self, span: StudioSpan, end: int) -> None:
+        """End a span the long way; one that does not run here is passed over by the fold.
 
-        In C, so nothing comes between, neither another thread nor a signal handler: a run is
-        active or ended at any moment, never both and never neither.
-
-        Raises:
-            KeyError: if it does not run here.
+        Args:
+            span: of an operation or of the API.
+            end: the monotonic clock, in nanoseconds.
         """
         reference = span._token
         if type(reference) is ActiveReference:
-            self.end_reference(reference, span)
+            if reference in self.active_references:
+                self.active.add(span)  # before its end is known: it runs until it is appended
+            span._end = end
+            self.ended.append(span)
+            self.active_references.discard(reference)
             span._token = None
-        elif span in self.active_before:
-            self.ended.spans.extend(filterfalse(self.active_before.remove, (span,)))
         else:
-            self.ended.spans.extend(filterfalse(self.active.remove, (span,)))
+            span._end = end
+            self.ended.append(span)
 
-    def end_reference(self, reference: ActiveReference, run: StudioSpan | AbandonedSpan) -> None:
-        """Move a span of the API from those that run to those that have ended, in one step.
-
-        Args:
-            reference: under which it runs.
-            run: what ends: the span, or what stands for one that was dropped.
-
-        Raises:
-            KeyError: if it does not run here.
-        """
-        removed = map(operator.not_, map(self.active_references.remove, (reference,)))
-        self.ended.spans.extend(compress((run,), removed))
+    def drop(self, reference: ActiveReference) -> None:
+        """Count a span of the API as abandoned, which was dropped without an end."""
+        if reference in self.active_references:
+            abandoned: Any = AbandonedSpan(reference.tracer, reference.name)
+            self.active.add(abandoned)
+            self.ended.append(abandoned)
+            self.active_references.discard(reference)
 
     def complete(self, span: StudioSpan) -> None:
-        """Finish the end of a span that something has interrupted."""
+        """Do the end of a span that something has interrupted, as far as it was done, again."""
         if not span._end:
             span._tracer.finish(span, span._tracer.now())
-            return
-        try:
-            self.leave_active(span)
-        except KeyError:  # it has left
-            pass
+        else:
+            self.end_span(span, span._end)
 
-    def sweep(self) -> None:
+    def sweep(self) -> bool:
         """End the spans of operations that nobody can end any more.
 
         Those whose block had no room left on the stack to end them, and those that an exception
-        of a signal handler cut off between two instructions: they are counted as abandoned.
+        of a signal handler cut off between two instructions: these count as abandoned.
+
+        Returns:
+            whether there were any.
         """
         if not self.active:
-            return
+            return False
+        found = False
         probe = [object()]
         for span in probe:
             unheld = sys.getrefcount(span)
         for span in (spans := list(self.active)):
+            if type(span) is not StudioSpan:
+                continue
             lost = span._lost
             if lost is not None:
                 span._lost = None
                 if not span._end and not span._outcome:
                     span._mark_exception(lost, record=True, set_status=True)
                 self.complete(span)
-            # Held by nothing but the set of active spans, in which it still is.
+                found = True
+            # Held by nothing but the set of active spans; waiting, it would be held there as well.
             elif sys.getrefcount(span) == unheld + 1 and span in self.active:
                 span._make_unusual(_outcome=outcome.ABANDONED)
                 self.complete(span)
+                found = True
         del spans
+        return found
 
     def shutdown(self) -> None:
         """Fold what has ended and shut every processor down."""
@@ -299,8 +292,6 @@ class StudioTracerProvider(TracerProvider):
     def after_fork_in_child(self) -> None:
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
         self.ended.after_fork_in_child()
-        self.active.clear()
-        self.active_before.clear()
         self.active_references.clear()
         self.claimed.clear()
         self.timebase.refresh()

@@ -119,7 +119,9 @@ class StudioSpan(Span, ReadableSpan):
         of a span that is simple. The mark first: at the recursion limit the rest may fail.
         """
         self._simple = False
-        self.__dict__.update(rare)
+        for name, value in rare.items():
+            # Not `__dict__`, whose first use makes a dict of what the object keeps in itself.
+            setattr(self, name, value)
 
     # Identity
 

@@ -258,7 +258,7 @@ class StudioTracer(Tracer):
                 report_internal_error(f"on_start of {type(processor).__name__}", error)
 
     def finish(self, span: StudioSpan, end: int) -> None:
-        """End a span once: in one step it is no longer active, and has ended."""
+        """End a span; of two threads that do so at once, one is passed over by the fold."""
         provider = self.provider
         if provider.processors:
             if not provider.claim(span):
@@ -271,11 +271,7 @@ class StudioTracer(Tracer):
                 self._ended(span)
             finally:
                 provider.claimed.pop(span, None)
-        span._end = end
-        try:
-            provider.leave_active(span)
-        except KeyError:
-            return  # ended by another thread at the same time, or it began before a fork
+        provider.end_span(span, end)
         ended = provider.ended
         if ended.is_asleep:
             ended.wake_up()

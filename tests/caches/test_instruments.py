@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from otel_studio.base.figures import one_collection
 from otel_studio.caches import Cache, CacheReading, CacheRegistry
 
 
@@ -62,6 +63,25 @@ def test_two_readers_see_the_same(previews: Cache, caches: CacheRegistry) -> Non
     caches.register_instruments(MeterProvider(readers).get_meter("otel_studio.caches"))
     previews.hit("a")
     assert points_of(readers[0]) == points_of(readers[1]) == points_of(readers[0])
+
+
+def test_one_collection_takes_one_reading(previews: Cache, caches: CacheRegistry) -> None:
+    """All instruments of a collection are of one moment: a backend is asked once for them."""
+    asked = []
+
+    def read() -> CacheReading:
+        asked.append(1)
+        return CacheReading(entries=len(asked), memory_bytes=len(asked) * 100)
+
+    previews.attach(read)
+    reader = InMemoryMetricReader()
+    caches.register_instruments(MeterProvider([reader]).get_meter("otel_studio.caches"))
+    for collections in (1, 2):
+        with one_collection():
+            found = points_of(reader)
+        assert len(asked) == collections
+        assert found["otel_studio.cache.entries"] == {(): collections}
+        assert found["otel_studio.cache.memory.usage"] == {(): collections * 100}
 
 
 def test_prometheus_exposes_valid_series(previews: Cache, caches: CacheRegistry) -> None:

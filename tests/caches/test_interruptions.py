@@ -211,11 +211,16 @@ def test_a_query_from_a_signal_handler_is_exact(
     recorded = 0
     wrong: list[tuple[int, int]] = []
     asked = 0
+    asking = False
 
     def ask() -> None:
-        nonlocal asked
+        nonlocal asked, asking
+        if asking:  # on a busy machine the next signal comes before the answer
+            return
+        asking = True
         asked += 1
         hits = cache.performance().hits
+        asking = False
         # The handler may run between the recording of a hit and the test's own count of it.
         if hits not in (recorded, recorded + 1):
             wrong.append((hits, recorded))
@@ -265,9 +270,11 @@ def test_a_handler_that_raises_loses_no_batch(
         except Stop:
             pass
     signal.setitimer(signal.ITIMER_REAL, 0)
-    record = cache.performance()
-    assert (record.hits, record.sets) == (next(numbers), total[0])
-    assert record.top_accessed_keys[0].accesses - record.top_accessed_keys[0].error_bound <= 1
+    (part,) = cache.reading().parts.values()
+    recorded = next(numbers)
+    assert (part.hits, part.sets) == (recorded, total[0])
+    assert [tally[:3] for tally in part.windows.day.values()] == [(recorded, 0, recorded)]
+    assert [sum(buckets.values()) for buckets in part.durations.values()] == [recorded]
 
 
 def test_a_fork_in_the_middle_of_everything(caches: CacheRegistry) -> None:

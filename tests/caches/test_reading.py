@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forked import in_forked_child
+from otel_studio.base import codec
 from otel_studio.base.forking import watch
 from otel_studio.caches import CacheReading, CacheRegistry, CachesReading, OneCacheReading
 from otel_studio.caches.heavy_hitters import HotKeys
@@ -357,3 +358,9 @@ def test_each_beginning_has_an_epoch_of_its_own(caches: CacheRegistry) -> None:
     assert childs != own
     assert (hits, misses) == (0, 1)
     assert epochs() == [own]
+
+
+@given(READINGS)
+def test_the_codec_brings_a_reading_back(reading: CachesReading) -> None:
+    """Another process reads exactly what this one wrote."""
+    assert codec.decode(codec.encode(reading), CachesReading) == reading

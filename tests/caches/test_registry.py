@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from forked import in_forked_child
-from otel_studio.base.forking import watch
+from otel_studio.base.forking import Room, watch
 from otel_studio.caches import CacheReading, CacheRegistry
 from otel_studio.clock import ManualClock, SystemClock
 from otel_studio.guard import internal_errors
@@ -114,6 +114,11 @@ def test_stop_does_not_wait_for_a_backend_that_hangs() -> None:
     assert thread.is_alive()
     answer.set()
     thread.join()
+
+
+def test_registry_is_a_room(caches: CacheRegistry) -> None:
+    """It starts, stops and is told of forks as every part of a Studio."""
+    assert isinstance(caches, Room)
 
 
 @pytest.mark.parametrize("polled", [True, False])

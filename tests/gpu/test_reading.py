@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_studio.base import codec
 from otel_studio.base.figures import points_of
 from otel_studio.resources.encoders import EncodePart, EncodeSources, EncodeStatistics
 from otel_studio.resources.gpu_instruments import FIGURES
@@ -190,3 +191,10 @@ def test_what_describes_the_machine_says_so() -> None:
 def test_a_reading_is_plain_data() -> None:
     """Nothing in it but numbers, text, mappings, tuples and frozen records."""
     assert unplain_fields(GpuReading) == []
+
+
+@UNTIMED
+@given(readings())
+def test_the_codec_brings_a_reading_back(reading: GpuReading) -> None:
+    """Another process reads exactly what this one wrote."""
+    assert codec.decode(codec.encode(reading), GpuReading) == reading

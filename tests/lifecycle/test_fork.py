@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import threading
+import time
 import warnings
 
 import pytest
@@ -127,12 +128,20 @@ def test_a_child_of_a_child(studio):
 
 
 def test_the_childs_threads_live(studio):
-    """The thread that folds runs in the child too."""
+    """The thread that folds runs in the child too, from the first operation there on."""
 
     def child():
-        return sorted(t.name for t in threading.enumerate() if t.name.startswith("otel-studio"))
+        before = [t.name for t in threading.enumerate() if t.name.startswith("otel-studio")]
+        otel_studio.service("child").record_operation("work", duration=0)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            names = [t.name for t in threading.enumerate()]
+            if "otel-studio-fold" in names:
+                return before, True
+            time.sleep(0.01)
+        return before, False
 
-    assert "otel-studio-fold" in in_forked_child(child)
+    assert in_forked_child(child) == [[], True]
 
 
 def test_the_child_has_an_instance_id_of_its_own():

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_studio.base import codec
 from otel_studio.base.figures import points_of
 from otel_studio.logs import level_counts
 from otel_studio.logs.level_counts import LevelCounts, log_counts
@@ -181,3 +182,9 @@ def test_threads_that_log_and_one_that_asks_lose_nothing() -> None:
     done.set()
     asking.join()
     assert counts.reading().counts == {("a", "b", "INFO"): 20_000}
+
+
+@given(READINGS)
+def test_the_codec_brings_a_reading_back(reading: LogsReading) -> None:
+    """Another process reads exactly what this one wrote."""
+    assert codec.decode(codec.encode(reading), LogsReading) == reading

@@ -66,7 +66,7 @@ def test_a_fork_while_other_threads_log_leaves_the_child_able() -> None:
             with (
                 logs._counts._lock,
                 logs._kept._lock,
-                logs._rules.rates._lock,
+                logs.reports.rates._lock,
             ):
                 held.set()
                 release.wait()
@@ -205,14 +205,16 @@ def test_runs_of_another_provider_are_joined_too() -> None:
     from otel_studio.registry import queries
     from otel_studio.registry.processor import RegistrySpanProcessor
     from otel_studio.registry.registry import Registry
-    from otel_studio.tracing.buffer import EndedSpans, Timebase
+    from otel_studio.tracing.buffer import EndedSpans
+    from otel_studio.tracing.pipeline import Pipeline
+    from otel_studio.tracing.timebase import Timebase
 
     clock = ManualClock()
     settings = load_settings({}, "/", logging=True)
     ended = EndedSpans(100, Timebase(clock))
     registry = Registry(ended, clock, registry_limits(settings))
     provider = TracerProvider(shutdown_on_exit=False)
-    processor = RegistrySpanProcessor(registry, ended, clock)
+    processor = RegistrySpanProcessor(ended, clock)
     provider.add_span_processor(processor)
 
     def find(span: Any) -> Any:
@@ -220,6 +222,7 @@ def test_runs_of_another_provider_are_joined_too() -> None:
         return processor._running.get((context.trace_id, context.span_id))
 
     logs = StudioLogs(settings, clock, ended, Redactor(), provider, find)
+    ended.line = Pipeline(registry=registry, reports=logs.reports)
     logs.start()
     try:
         with provider.get_tracer("foreign").start_as_current_span("b") as span:
@@ -227,7 +230,7 @@ def test_runs_of_another_provider_are_joined_too() -> None:
             span.set_status(StatusCode.ERROR, "broken")
     finally:
         logs.stop()
-    (run,) = queries.recent(registry)
+    (run,) = queries.recent(registry.reading())
     assert [r["message"] for r in run.log_records] == ["about to fail"]
     assert [(c.service, c.operation, c.level) for c in logs.counts()] == [("foreign", "b", "ERROR")]
 

@@ -135,7 +135,7 @@ def test_rates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(50):
             fail("a", f"op{number}")
         assert len(joined.reports) == 50
-        rates = joined.logs._rules.rates
+        rates = joined.logs.reports.rates
         assert len(rates._seconds) <= 10
         advance(joined.isolated, 3)
         joined.logs.flush()

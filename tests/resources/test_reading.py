@@ -9,12 +9,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_studio.base import codec
 from otel_studio.base.figures import points_of
+from otel_studio.clock import ManualClock
 from otel_studio.resources.allocators import AllocatorReading
 from otel_studio.resources.event_loop import LoopReading
 from otel_studio.resources.instruments import FIGURES
 from otel_studio.resources.machine_reading import MachineReading
 from otel_studio.resources.memory_report import memory_usage
+from otel_studio.resources.monitor import ResourceMonitor
 from otel_studio.resources.process_reading import CollectionCounts, ProcessCounts, ProcessPart
 from otel_studio.resources.reading import ResourceReading
 from otel_studio.resources.service_memory import ServiceReading
@@ -237,3 +240,18 @@ def test_every_figure_and_the_record_can_be_made_of_any_reading(reading: Resourc
 def test_a_reading_is_plain_data() -> None:
     """Nothing in it but numbers, text, mappings, tuples and frozen records."""
     assert unplain_fields(ResourceReading) == []
+
+
+@UNTIMED
+@given(READINGS)
+def test_the_codec_brings_a_reading_back(reading: ResourceReading) -> None:
+    """Another process reads exactly what this one wrote."""
+    assert codec.decode(codec.encode(reading), ResourceReading) == reading
+
+
+def test_each_monitor_begins_anew() -> None:
+    """Two that measured one after the other in one process are not taken for one."""
+    first, second = (ResourceMonitor(ManualClock()).reading() for _ in range(2))
+    assert len((first + second).watches) == 2
+    assert len((first + second).processes) == 1
+    assert (second - first).watches == second.watches

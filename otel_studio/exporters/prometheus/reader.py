@@ -11,8 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from otel_studio.base.figures import one_collection
 from otel_studio.base.locks import new_lock
+from otel_studio.base.stack import run_elsewhere
 from otel_studio.exporters.prometheus.families import agreeing
-from otel_studio.guard import report_internal_error
+from otel_studio.guard import is_ordinary_code, report_internal_error
+
+#: Seconds that a query from a signal handler waits for the instruments.
+_PATIENCE = 1.0
 
 
 class StudioPrometheusReader(PrometheusMetricReader):
@@ -36,6 +40,8 @@ class InstrumentText:
         #: One collection at a time: the reader hands one's points to another that comes beside
         #: it. A fork waits for the end of one, whose locks are the SDK's.
         self._collecting = new_lock(hold_for_fork=True)
+        #: What was collected last, in either format.
+        self._last: dict[bool, str] = {}
 
     def text(self, openmetrics: bool) -> str:
         """Return what the instruments say now.
@@ -43,7 +49,20 @@ class InstrumentText:
         Args:
             openmetrics: in the OpenMetrics format, with its closing line.
         """
+        if self._collecting.is_held_here():
+            # A signal handler has interrupted a collection of its own thread, whose locks, the
+            # SDK's, are not re-entrant: the instruments say what they said last.
+            return self._last.get(openmetrics, "")
+        if not is_ordinary_code():
+            # It may have interrupted an instrument in the middle of its lock.
+            run_elsewhere(lambda: self._collect(openmetrics), _PATIENCE)
+            return self._last.get(openmetrics, "")
+        return self._collect(openmetrics)
+
+    def _collect(self, openmetrics: bool) -> str:
         module = "prometheus_client.openmetrics" if openmetrics else "prometheus_client"
         encode: Callable[[Any], bytes] = import_module(f"{module}.exposition").generate_latest
         with self._collecting, one_collection():
-            return encode(self._collectors).decode()
+            text = encode(self._collectors).decode()
+        self._last[openmetrics] = text
+        return text

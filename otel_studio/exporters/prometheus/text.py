@@ -29,6 +29,17 @@ from otel_studio.tracing.ended_run import EndedRun, duration_of
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _NO_LABEL_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_]")
+#: Labels that every series may have already.
+_OWN_NAMES: Final = frozenset(
+    {
+        "error_type",
+        "le",
+        "otel_scope_name",
+        "otel_scope_version",
+        "studio_operation",
+        "studio_service",
+    }
+)
 #: Label texts remembered; past it they are made anew at each scrape.
 _MAX_REMEMBERED: Final = 100_000
 _PLAIN: Final[SeriesKey] = (None, ())
@@ -48,7 +59,7 @@ class RegistryText:
     ) -> None:
         self._read = read
         self._scope = f'otel_scope_name="{SCOPE_NAME}",otel_scope_version="{_escaped(version)}"'
-        self._labels: dict[tuple[str, str, SeriesKey], str] = {}
+        self._labels: dict[tuple[str, str, SeriesKey, tuple[str, ...]], str] = {}
         name = _spelled(DURATION) + "_seconds"
         ends = [f',le="{float(bound)}"' for bound in bounds] + [',le="+Inf"']
         rest = f"{name}_count{{%s}} %d\n{name}_sum{{%s}} %r\n"
@@ -97,7 +108,7 @@ class RegistryText:
         series: SeriesKey = _PLAIN,
         label_names: tuple[str, ...] = (),
     ) -> str:
-        key = (service, operation, series)
+        key = (service, operation, series, label_names)
         found = self._labels.get(key)
         if found is None:
             found = (
@@ -146,12 +157,12 @@ def _exemplar(run: EndedRun | None) -> str:
 
 def _label_names(names: Iterable[str]) -> list[str]:
     """Return the names of declared labels as Prometheus takes them, none of them twice."""
-    taken = {"studio_operation", "studio_service", "error_type", "le"}
+    taken = set(_OWN_NAMES)
     made = []
     for name in names:
         spelled = _NO_LABEL_CHARACTER.sub("_", name)
-        if spelled[0].isdigit():
-            spelled = "_" + spelled
+        if spelled[0].isdigit() or spelled.startswith("__"):  # two are Prometheus's own
+            spelled = "_" + spelled.lstrip("_")
         while spelled in taken:
             spelled += "_"
         taken.add(spelled)
