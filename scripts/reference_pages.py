@@ -9,16 +9,13 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from otel_studio._settings_table import ROWS, variable_of  # noqa: E402  (it needs the path)
 from otel_studio.config import Settings  # noqa: E402
-
-if TYPE_CHECKING:
-    from otel_studio.registry.registry import Registry
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -62,8 +59,10 @@ A failed run has the status `ERROR` and the exception as an event. What you set 
 OPERATIONS = """\
 They come from the registry, so they count every run, sampled or not. Their attributes are
 `studio.service` and `studio.operation`; the duration of failed runs also has `error.type`, the
-exception's class. The histogram's buckets are a [setting](settings.md#histogram_bounds). Over OTLP
-they carry exemplars: the trace ids of sampled runs.
+exception's class, and the duration of every run the labels that its operation
+[declares](../how-to/track.md#dimensions-of-metrics). The histogram's buckets are a
+[setting](settings.md#histogram_bounds). Over OTLP they carry exemplars: the trace ids of sampled
+runs.
 """
 CACHES = """\
 Their attributes are `studio.service` and `studio.cache`. `operations` has
@@ -85,7 +84,8 @@ Where [logs are joined](../how-to/logs.md). Its attributes are `studio.service` 
 """
 SELF = """\
 What OTel Studio says of itself. A count that is zero leaves no point. Their attributes are
-`reason` (dropped spans), `studio.service` (overflowed operations) and `place` (errors).
+`reason` (dropped spans), `studio.service` (overflowed operations and labels) and `place`
+(errors).
 """
 KINDS = {
     "observable_counter": "counter",
@@ -144,6 +144,7 @@ def telemetry_page() -> str:
     from otel_studio.logs.level_counts import LevelCounts
     from otel_studio.metrics import self_report
     from otel_studio.metrics.points import ACTIVE, DESCRIPTIONS, DURATION
+    from otel_studio.registry.reading import RegistryReading
     from otel_studio.resources.gpu import GpuMonitor
     from otel_studio.resources.monitor import ResourceMonitor
 
@@ -164,7 +165,7 @@ def telemetry_page() -> str:
         room.register_instruments(recorder)
         parts += [f"## {heading}\n", introduction, _table(recorder.instruments)]
     own: Any = Recorder()
-    self_report.register(own, cast("Registry", None), dict)
+    self_report.register(own, RegistryReading, dict)
     parts += ["## OTel Studio itself\n", SELF, _table(own.instruments)]
     return "\n".join(parts)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_studio
 
@@ -34,6 +37,50 @@ def test_the_length_of_captured_arguments():
     with otel_studio.isolated() as s:
         open_file("x" * 100)
         assert s.runs("files", "open")[0].attributes["studio.argument.path"] == "x" * 100
+
+
+SPANS = [
+    ("opentelemetry.instrumentation.fastapi", "GET /clips http send"),
+    ("opentelemetry.instrumentation.fastapi", "GET /clips http receive"),
+    ("opentelemetry.instrumentation.fastapi", "GET /clips"),
+    ("shop", "GET /health"),
+    ("shop", "pay"),
+]
+NAMES = [name for _, name in SPANS]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        (None, ["GET /clips", "GET /health", "pay"]),
+        ((), NAMES),
+        ("GET /health", [name for name in NAMES if name != "GET /health"]),
+        (("*http*", "shop/*"), ["GET /clips"]),
+        (("shop/GET *", "pay*"), [name for service, name in SPANS if service != "shop"]),
+        ("get /health", NAMES),
+    ],
+    ids=["default", "none", "a name", "services", "service and name", "another case"],
+)
+def test_the_operations_that_are_ignored(patterns, left):
+    """They are in no query, no scrape and no export; only their number is known."""
+    exporter = InMemorySpanExporter()
+    with otel_studio.isolated(ignored_operations=patterns) as s:
+        s.studio.add_span_exporter(exporter)
+        for service, name in SPANS:
+            with trace.get_tracer(service).start_as_current_span(name):
+                running = [each.operation for each in otel_studio.api.get_active_operations()]
+                assert running == [name] * (name in left)
+        summaries = otel_studio.api.get_all_metrics()
+        counted = {name for each in summaries for name in each.operation_metrics}
+        assert counted == set(left)
+        assert {run.operation for run in s.runs()} == set(left)
+        assert s.studio.force_flush()
+        assert {span.name for span in exporter.get_finished_spans()} == set(left)
+        text = otel_studio.api.export_metrics_prometheus()
+        scraped = re.findall(r'duration_seconds_count\{.*studio_operation="([^"]*)"', text)
+        assert sorted(scraped) == sorted(left)
+        ignored = re.findall(r"\notel_studio_self_spans_ignored_total\{.*\} (\d+)", text)
+        assert sum(map(int, ignored)) == len(NAMES) - len(left)
 
 
 def test_the_number_of_services():

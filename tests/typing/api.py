@@ -13,10 +13,12 @@ from otel_studio.api import (
     ActiveOperation,
     ErrorStatistics,
     LatencyBucket,
+    MemoryThresholds,
     Run,
     ServiceSummary,
     SlowOperation,
 )
+from otel_studio.queries import Queries
 
 # Tracking keeps every signature
 
@@ -37,6 +39,7 @@ assert_type(bare("a", width=3), bytes)
     capture_args=("path",),
     expected=(FileNotFoundError,),
     slow_threshold=0.5,
+    labels=("tenant", "plan"),
 )
 async def generate(path: str, buffer: bytearray) -> int:
     return len(path) + len(buffer)
@@ -53,7 +56,7 @@ def walk(upto: int) -> Iterator[int]:
 assert_type(walk(3), Iterator[int])
 
 
-@otel_studio.track("stream", expected=KeyError)
+@otel_studio.track("stream", expected=KeyError, labels="tenant")
 async def stream(upto: int) -> AsyncIterator[str]:
     yield str(upto)
 
@@ -175,6 +178,13 @@ assert_type(api.get_recent_operations(service="a", outcome="error", limit=5), li
 assert_type(api.get_error_statistics(), ErrorStatistics)
 assert_type(api.get_slow_operations(limit=3, by="p95"), list[SlowOperation])
 assert_type(api.get_latency_buckets("cache-service", "get"), list[LatencyBucket])
+assert_type(api.set_memory_alert_thresholds({"max_memory_mb": 500}), MemoryThresholds)
+api.set_memory_alert_thresholds({"max_process_utilization": 0.9, "max_fragmentation": None})
+
+queries = Queries(studio)
+assert_type(queries.get_all_metrics(), list[ServiceSummary])
+assert_type(queries.get_recent_operations(outcome="ok", limit=5), list[Run])
+assert_type(queries.set_memory_alert_thresholds({"max_memory_mb": None}), MemoryThresholds)
 
 with otel_studio.isolated(service_name="test") as isolated:
     assert_type(isolated, otel_studio.Isolated)
@@ -183,6 +193,8 @@ with otel_studio.isolated(service_name="test") as isolated:
 # What must not pass
 
 otel_studio.track(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
+otel_studio.track(labels=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
+api.set_memory_alert_thresholds({"max_memory_mb": "1"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
 bare(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 cache.record_operation("get", "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 otel_studio.configure(no_such=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
