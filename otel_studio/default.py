@@ -50,20 +50,22 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
         >>> _ = otel_studio.configure(service_name="media-backend")
     """
     settings = load_settings(**keywords)
+    differing: list[str] | None = None
     with _lock:
         running = seat.own().occupant
         if isinstance(running, Studio):
-            differing = running.settings.differences(settings)
+            studio = running
+            differing = studio.settings.differences(settings)
         else:
             studio = _started(Studio(settings, attach=not settings.sdk_disabled))
-    if isinstance(running, Studio):
+    if differing is not None:  # it runs already
         if differing:
             guard.logger.warning(
                 "otel_studio.configure() was called again with other settings, and the first "
                 "ones stay: %s. Call otel_studio.shutdown() first to change them.",
                 "; ".join(differing),
             )
-        return running
+        return studio
     if settings.instrument and not settings.sdk_disabled:
         from otel_studio import autotrack
 

@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from types import FrameType
@@ -120,7 +121,8 @@ def is_ordinary_code() -> bool:
     nor inside `logging`, whose handlers hold theirs. (Callbacks of weak references look like
     any other function.)
     """
-    handlers = _signal_handlers()
+    on_main = threading.get_ident() == threading.main_thread().ident
+    handlers = _signal_handlers() if on_main else ()  # no other thread runs them
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code

@@ -120,7 +120,9 @@ class Queries:
         Raises:
             ServiceNotFound: if the operation has not run in that service.
         """
-        return queries.latency_buckets(self._studio.registry.reading(), service, operation)
+        registry = self._studio.registry
+        bounds = registry.limits.bounds.buckets_ns
+        return queries.latency_buckets(registry.reading(), service, operation, bounds)
 
     # Caches
 

@@ -152,7 +152,8 @@ class Tracker:
         """End the run as ok; a second end is ignored and logged once."""
         if self._first_end("complete"):
             self._port.end(self._run)
-            self.__class__ = Tracker  # nothing to warn of when it goes
+            # Nothing to warn of when it goes.
+            self.__class__ = Tracker  # pyright: ignore[reportAttributeAccessIssue]
 
     def fail(self, error: BaseException | str) -> None:
         """End the run as failed; a second end is ignored and logged once.
@@ -163,7 +164,7 @@ class Tracker:
         if self._first_end("fail"):
             fail_span(self.span, error)
             self._port.end(self._run)
-            self.__class__ = Tracker
+            self.__class__ = Tracker  # pyright: ignore[reportAttributeAccessIssue]
 
     def _first_end(self, method: str) -> bool:
         if self._done:

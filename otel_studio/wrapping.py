@@ -207,13 +207,13 @@ class _Ended:
         if self._closed:
             self._port.fail(self.run, GeneratorExit(), expected)
         self._port.end(self.run)
-        self.__class__ = _Ended
+        self.__class__ = _Ended  # pyright: ignore[reportAttributeAccessIssue]
 
     def fail(self, error: BaseException, expected: tuple[type[BaseException], ...]) -> None:
         """End a run that an exception left."""
         self._port.fail(self.run, error, expected)
         self._port.end(self.run)
-        self.__class__ = _Ended
+        self.__class__ = _Ended  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Suspended(_Ended):

@@ -25,9 +25,11 @@ class Reading(Protocol):
 
     def __add__(self, other: Self, /) -> Self:
         """Return both together: of two processes, or of two windows of time."""
+        ...
 
     def __sub__(self, earlier: Self, /) -> Self:
         """Return what came between an earlier reading and this one."""
+        ...
 
 
 R = TypeVar("R", bound=Reading)

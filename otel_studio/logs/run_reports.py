@@ -46,12 +46,14 @@ class Desk(Protocol):
 
     def taking(self, reports: Sequence[Report]) -> Iterable[Change]:
         """Return what queues reports."""
+        ...
 
     def wake_for_reports(self) -> None:
         """Have the reports that wait written soon."""
 
     def runs_waiting(self) -> Iterable[EndedRun]:
         """Return the runs whose reports wait."""
+        ...
 
 
 class RunRules:

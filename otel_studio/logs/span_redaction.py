@@ -57,13 +57,13 @@ class SpanRedactor:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
-    def redact_all(self, spans: Iterable[OpenRun]) -> None:
+    def redact_all(self, runs: Iterable[OpenRun]) -> None:
         """Redact a batch of ended spans, of our provider or of another one."""
         if self._redactor.is_idle:
             return
         redactor = self._redactor
         holds_none = redactor.holds_none
-        for span in spans:
+        for span in runs:
             if span._simple:
                 attributes = span._attributes
                 if not attributes:

@@ -38,6 +38,7 @@ class Points(Protocol):
     @property
     def is_empty(self) -> bool:
         """Whether it says nothing: the difference of a counter that stood still."""
+        ...
 
 
 @readable("instruments.count")

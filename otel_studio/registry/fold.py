@@ -7,19 +7,21 @@ handler's exception too, leaves it to be done again; nothing of the program's ru
 from __future__ import annotations
 
 import dataclasses
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from opentelemetry.trace import StatusCode
 
 from otel_studio.base import outcome
+from otel_studio.base.frozen import draft_of
 from otel_studio.guard import note_internal_error, note_once
 from otel_studio.registry.errors import OTHER, GroupDrafts, GroupKey, group_of
+from otel_studio.registry.labels import batches_of
 from otel_studio.registry.limits import Limits
-from otel_studio.registry.operation import Bounds, Operation
+from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RATE_SECONDS, ServicePart
-from otel_studio.registry.series import Series, SeriesKey, empty, with_durations
+from otel_studio.registry.series import SeriesKey, empty
+from otel_studio.registry.series import with_runs as with_runs_in
 from otel_studio.registry.sketch import Sketch
 from otel_studio.tracing.ended_run import EndedRun, duration_of, outcome_of
 
@@ -28,16 +30,10 @@ Groups = Mapping[tuple[str, str], list[EndedRun]]
 #: The names of the labels that an operation declares.
 Labels = Callable[[str, str], tuple[str, ...]]
 
+_OperationDraft = draft_of(Operation)
 _UNSET = StatusCode.UNSET
-#: Error types that get a series of their own in one operation; more share `__other__`.
-_MAX_ERROR_TYPES: Final = 20
-#: Sets of label values that get series of their own in one operation; more share `__other__`.
-MAX_LABEL_SETS: Final = 50
-#: Characters of a label's value; what is longer is no value of a few.
-_MAX_LABEL: Final = 256
 #: A bucket's exemplar is looked for again only after this long, in nanoseconds.
 _SAMPLE_AGE_NS: Final = 1_000_000_000
-_PLAIN: Final[SeriesKey] = (None, ())
 
 
 def fold(
@@ -190,7 +186,7 @@ def with_runs(
             if not runs:
                 return dataclasses.replace(before, abandoned=before.abandoned + abandoned)
     names = before.label_names or label_names
-    batches, overflow = _batches(before, plain, failed, names)
+    batches, overflow = batches_of(before, plain, failed, names)
     return _with_batches(
         before,
         runs,
@@ -202,44 +198,6 @@ def with_runs(
         label_overflow=overflow,
         last_failed=failed[-1][0] if failed else before.last_failed,
     )
-
-
-def _batches(
-    before: Operation,
-    plain: list[EndedRun],
-    failed: Sequence[tuple[EndedRun, GroupKey]],
-    names: tuple[str, ...],
-) -> tuple[dict[SeriesKey, list[EndedRun]], int]:
-    """Return the runs by the series that they are counted in, and how many had no room."""
-    if not failed and not names:
-        return {_PLAIN: plain}, 0
-    types = {error_type for error_type, _ in before.series if error_type is not None}
-    sets = {values for _, values in before.series}
-    batches: dict[SeriesKey, list[EndedRun]] = {}
-    overflow = 0
-    told = [(None, run) for run in plain] + [(key[0], run) for run, key in failed]
-    for kind, run in told:
-        error_type: str | None = kind
-        if error_type is not None and error_type not in types:
-            if len(types) >= _MAX_ERROR_TYPES:
-                error_type = OTHER
-            types.add(error_type)
-        values: tuple[str, ...] = ()
-        if names:
-            attributes = run._attributes or {}
-            values = tuple(_label(attributes.get(name)) for name in names)
-            if values not in sets:
-                if len(sets) >= MAX_LABEL_SETS:
-                    values = (OTHER,) * len(names)
-                sets.add(values)
-            overflow += values[0] == OTHER
-        batches.setdefault((error_type, values), []).append(run)
-    return batches, overflow
-
-
-def _label(value: object) -> str:
-    text = "" if value is None else value if type(value) is str else str(value)
-    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
 
 
 def _with_batches(
@@ -257,9 +215,8 @@ def _with_batches(
     bounds = before.bounds
     sketch = before.sketch.copy()
     series = dict(before.series)
-    total, longest = before.total, before.maximum
-    minimum = before.minimum
-    sampled = before.next_sampling
+    total, sampled = before.total, before.next_sampling
+    shortest, longest = before.minimum, before.maximum
     of_batch = 0
     for key, batch in batches.items():
         if not batch:
@@ -270,35 +227,42 @@ def _with_batches(
         else:
             durations.sort()
             sketch.add_sorted(durations)
-        known = series.get(key) or empty(len(bounds.buckets_ns) + 1)
-        made, lacks_exemplar = with_durations(known, durations, bounds.buckets_ns)
-        total += made.total - known.total
-        minimum = durations[0] if minimum is None else min(minimum, durations[0])
-        of_batch = max(of_batch, durations[-1])
         last = batch[-1]._end
-        if lacks_exemplar or last >= before.next_sampling:
-            sampled = max(sampled, last + _SAMPLE_AGE_NS)
-            made = _with_exemplars(made, batch, bounds)
-        series[key] = made
-    return Operation(
-        bounds,
-        sketch,
-        before.count + len(runs),
-        total,
-        minimum,
-        of_batch if longest is None else max(longest, of_batch),
-        before.exact_extremes,
-        before.errors + errors,
-        before.cancelled + cancelled,
-        before.abandoned + abandoned,
-        series,
-        label_names,
-        before.label_overflow + label_overflow,
-        (*before.recent, *runs[-bounds.recent_runs :])[-bounds.recent_runs :],
-        _with_slowest(before.slowest, runs, of_batch, bounds.slow_samples),
-        last_failed,
-        sampled,
-    )
+        is_due = last >= before.next_sampling
+        if is_due and last + _SAMPLE_AGE_NS > sampled:
+            sampled = last + _SAMPLE_AGE_NS
+        known = series.get(key)
+        if known is None:
+            known = empty(len(bounds.buckets_ns) + 1)
+        series[key] = made = with_runs_in(
+            known, batch, durations, bounds.buckets_ns, samples_are_old=is_due
+        )
+        total += made.total - known.total
+        if shortest is None or durations[0] < shortest:
+            shortest = durations[0]
+        of_batch = max(of_batch, durations[-1])
+    made_now = _OperationDraft()
+    made_now.bounds = bounds
+    made_now.sketch = sketch
+    made_now.count = before.count + len(runs)
+    made_now.total = total
+    made_now.minimum = shortest
+    made_now.maximum = of_batch if longest is None or of_batch > longest else longest
+    made_now.exact_extremes = before.exact_extremes
+    made_now.errors = before.errors + errors
+    made_now.cancelled = before.cancelled + cancelled
+    made_now.abandoned = before.abandoned + abandoned
+    made_now.series = series
+    made_now.label_names = label_names
+    made_now.label_overflow = before.label_overflow + label_overflow
+    room = bounds.recent_runs
+    made_now.recent = (*before.recent, *runs[-room:])[-room:]
+    made_now.slowest = _with_slowest(before.slowest, runs, of_batch, bounds.slow_samples)
+    made_now.last_failed = last_failed
+    made_now.next_sampling = sampled
+    made_now.__class__ = Operation
+    frozen: Operation = made_now
+    return frozen
 
 
 def _with_slowest(
@@ -310,22 +274,4 @@ def _with_slowest(
     if longest <= limit:
         return slowest
     slower = [run for run in runs if run._end - run._start > limit]
-    if not slower:
-        return slowest
     return tuple(sorted((*slowest, *slower), key=duration_of, reverse=True)[:room])
-
-
-def _with_exemplars(series: Series, runs: Sequence[EndedRun], bounds: Bounds) -> Series:
-    """Keep the latest run of each latency bucket; one that was sampled goes before."""
-    found: dict[int, EndedRun] = {}
-    for run in reversed(runs):
-        index = bisect_left(bounds.buckets_ns, run._end - run._start)
-        known = found.get(index)
-        if known is None or (run._flags & 1 and not known._flags & 1):
-            found[index] = run
-    exemplars = list(series.exemplars)
-    for index, run in found.items():
-        before = exemplars[index]
-        if run._flags & 1 or before is None or not before._flags & 1:
-            exemplars[index] = run
-    return dataclasses.replace(series, exemplars=tuple(exemplars))

@@ -89,7 +89,7 @@ def _summary(name: str, part: ServicePart, active: Mapping[str, int], now: int) 
 
 
 def _not_ended_yet(active: int) -> OperationMetrics:
-    nothing = (None,) * 6
+    nothing = (None, None, None, None, None, None)
     return OperationMetrics(0, 0.0, *nothing, 0, 0, 0, active, None, None)
 
 
@@ -309,8 +309,16 @@ def slow_operations(
     ]
 
 
-def latency_buckets(reading: RegistryReading, service: str, operation: str) -> list[LatencyBucket]:
+def latency_buckets(
+    reading: RegistryReading, service: str, operation: str, bounds_ns: tuple[int, ...] = ()
+) -> list[LatencyBucket]:
     """Return an operation's histogram with the latest run of each bucket, failures included.
+
+    Args:
+        reading: of the registry.
+        service: the operation's.
+        operation: its name.
+        bounds_ns: the bounds of one of which no run has ended yet, in nanoseconds.
 
     Raises:
         ServiceNotFound: if the service or the operation is unknown.
@@ -318,7 +326,10 @@ def latency_buckets(reading: RegistryReading, service: str, operation: str) -> l
     known = reading.services.get(service)
     found = None if known is None else known.whole().operations.get(operation)
     if found is None:
-        raise ServiceNotFound(f"no operation {operation!r} has run in a service {service!r}")
+        if (service, operation) not in reading.active():
+            raise ServiceNotFound(f"no operation {operation!r} has run in a service {service!r}")
+        # It runs for the first time: no run has ended yet.
+        return [LatencyBucket(_ms(bound), 0, None) for bound in (*bounds_ns, None)]
     bounds: list[int | None] = [*found.bounds.buckets_ns, None]
     buckets = []
     for index, bound in enumerate(bounds):

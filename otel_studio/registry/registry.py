@@ -9,6 +9,7 @@ from typing import NamedTuple
 from otel_studio.base.reading import new_epoch
 from otel_studio.base.stack import has_room, run_elsewhere
 from otel_studio.clock import Clock
+from otel_studio.guard import is_ordinary_code
 from otel_studio.registry.fold import Groups, Labels, fold, place_operation, place_service
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.reading import (
@@ -164,11 +165,14 @@ class Registry:
         return self._read()
 
     def _read(self) -> RegistryReading:
+        if is_ordinary_code():  # else what waits is looked at, and not folded
+            self._ended.fold_ahead()
         with self._ended.lock:
             cut = self._ended.cut()
             known = self._with_declared(self._known[0])
             if cut.unfolded:  # inside a fold on this thread: what it has in hand counts, too
-                known = self._folded(known, _by_operation(cut.unfolded), len(cut.unfolded), 0)
+                groups = self._by_operation(cut.unfolded)
+                known = self._folded(known, groups, len(cut.unfolded), 0)
             elif self._declared:
                 self._known.append(known)
                 self._forget_declared(known)
@@ -217,6 +221,14 @@ class Registry:
         shown = [run for run in running if not self._leaves_out(run._tracer.name, run._name)]
         return sorted(shown, key=lambda run: run._start)
 
+    def _by_operation(self, runs: Iterable[EndedRun]) -> dict[tuple[str, str], list[EndedRun]]:
+        groups: dict[tuple[str, str], list[EndedRun]] = {}
+        for run in runs:
+            key = (run._tracer.name, run._name)
+            if not self._leaves_out(*key):
+                groups.setdefault(key, []).append(run)
+        return groups
+
     def keep_times(self) -> None:
         """Have every run that is kept keep its times, before the wall clock is followed."""
         for _, part in self._known[0].services.values():
@@ -235,10 +247,3 @@ class Registry:
         self._began_ns = now = self._clock.monotonic_ns()
         services = {name: self._new_part(now) for name in self._known[0].services}
         self._known.append(Known(services))
-
-
-def _by_operation(runs: Iterable[EndedRun]) -> dict[tuple[str, str], list[EndedRun]]:
-    groups: dict[tuple[str, str], list[EndedRun]] = {}
-    for run in runs:
-        groups.setdefault((run._tracer.name, run._name), []).append(run)
-    return groups

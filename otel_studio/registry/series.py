@@ -6,6 +6,7 @@ import dataclasses
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
+from otel_studio.base.frozen import draft_of
 from otel_studio.registry.kept import Kept, is_sampled, later, without
 
 #: Error type (`None` for runs that did not fail) and the values of the declared labels.
@@ -74,18 +75,25 @@ def empty(bucket_count: int) -> Series:
     return Series(0, 0, None, None, (0,) * bucket_count, (None,) * bucket_count)
 
 
-def with_durations(
-    series: Series, durations: Sequence[int], bounds: Sequence[int]
-) -> tuple[Series, bool]:
-    """Return a series with more runs, their exemplars left out.
+_SeriesDraft = draft_of(Series)
+
+
+def with_runs(
+    series: Series,
+    runs: Sequence[Kept],
+    durations: Sequence[int],
+    bounds: Sequence[int],
+    *,
+    samples_are_old: bool,
+) -> Series:
+    """Return a series with more runs.
 
     Args:
         series: so far.
-        durations: nanoseconds, ascending, at least one.
+        runs: in the order of their ends, at least one.
+        durations: of these, in nanoseconds, ascending.
         bounds: the bucket bounds in nanoseconds, ascending.
-
-    Returns:
-        the series, and whether a bucket that the durations fall between has no exemplar yet.
+        samples_are_old: whether every bucket takes a new exemplar; else only one without any.
     """
     size = len(durations)
     low, high = durations[0], durations[-1]
@@ -93,7 +101,7 @@ def with_durations(
     buckets = list(series.buckets)
     # From the bucket of the smallest to that of the largest: usually two or three.
     first = index = bisect_left(bounds, low)
-    last = bisect_left(bounds, high, index)
+    last = bisect_left(bounds, high, index) if size > 1 else first
     done = 0
     while index < last:
         upto = bisect_right(durations, bounds[index], done)
@@ -101,17 +109,37 @@ def with_durations(
         done = upto
         index += 1
     buckets[last] += size - done
-    return (
-        Series(
-            series.count + size,
-            series.total + sum(durations),
-            low if minimum is None or low < minimum else minimum,
-            high if maximum is None or high > maximum else maximum,
-            tuple(buckets),
-            series.exemplars,
-        ),
-        None in series.exemplars[first : last + 1],
-    )
+    exemplars = series.exemplars
+    if samples_are_old or None in exemplars[first : last + 1]:
+        exemplars = _with_exemplars(exemplars, runs, bounds)
+    made = _SeriesDraft()
+    made.count = series.count + size
+    made.total = series.total + sum(durations)
+    made.minimum = low if minimum is None or low < minimum else minimum
+    made.maximum = high if maximum is None or high > maximum else maximum
+    made.buckets = tuple(buckets)
+    made.exemplars = exemplars
+    made.__class__ = Series
+    frozen: Series = made
+    return frozen
+
+
+def _with_exemplars(
+    exemplars: tuple[Kept | None, ...], runs: Sequence[Kept], bounds: Sequence[int]
+) -> tuple[Kept | None, ...]:
+    """Keep the latest run of each latency bucket; one that was sampled goes before."""
+    found: dict[int, Kept] = {}
+    for run in reversed(runs):
+        index = bisect_left(bounds, run._end - run._start)
+        known = found.get(index)
+        if known is None or (run._flags & 1 and not known._flags & 1):
+            found[index] = run
+    kept = list(exemplars)
+    for index, run in found.items():
+        before = kept[index]
+        if run._flags & 1 or before is None or not before._flags & 1:
+            kept[index] = run
+    return tuple(kept)
 
 
 def preferred(one: Kept | None, other: Kept | None) -> Kept | None:

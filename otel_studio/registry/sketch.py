@@ -34,7 +34,7 @@ class Sketch:
     __slots__ = ("counts",)
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        self.counts: Counter[int] = Counter(counts or ())
+        self.counts: dict[int, int] = dict(counts or ())
 
     def add(self, value: int) -> None:
         """Count one value.
@@ -53,9 +53,15 @@ class Sketch:
         Args:
             values: nanoseconds, not negative.
         """
-        self.counts.update(
+        counted = Counter(
             [v if (s := v.bit_length() - _SHIFT) <= 0 else (v >> s) + (s << _BITS) for v in values]
         )
+        self._add_counts(counted)
+
+    def _add_counts(self, others: Mapping[int, int]) -> None:
+        counts = self.counts
+        for key, count in others.items():
+            counts[key] = counts.get(key, 0) + count
 
     def add_sorted(self, values: Sequence[int]) -> None:
         """Count many values in ascending order: one step per bucket, not per value.
@@ -85,8 +91,7 @@ class Sketch:
     def copy(self) -> Sketch:
         """Return a sketch of the same values."""
         made = Sketch.__new__(Sketch)
-        made.counts = Counter()
-        dict.update(made.counts, self.counts)  # Counter's own goes through Python
+        made.counts = self.counts.copy()
         return made
 
     def to_plain(self) -> dict[int, int]:
@@ -100,7 +105,7 @@ class Sketch:
 
     def merge(self, other: Sketch) -> None:
         """Add another sketch's counts to this one."""
-        self.counts.update(other.counts)
+        self._add_counts(other.counts)
 
     def take_away(self, earlier: Sketch) -> None:
         """Take the counts of an earlier sketch of the same values out of this one."""
@@ -115,7 +120,7 @@ class Sketch:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sketch):
             return NotImplemented
-        return dict(self.counts) == dict(other.counts)
+        return self.counts == other.counts
 
     __hash__ = None  # type: ignore[assignment]  # it grows
 

@@ -126,13 +126,13 @@ class EventLoopWatch:
             self._leave_closed()
             if any(watch.loop() is loop for watch in self._watches):
                 return
-            full = len(self._watches) >= MAX_LOOPS
-            if not full:
+            watch: _Watch | None = None
+            if len(self._watches) < MAX_LOOPS:
                 taken = {watch.name for watch in self._watches}
                 number = next(n for n in range(1, MAX_LOOPS + 1) if _numbered(name, n) not in taken)
                 watch = _Watch(loop, _numbered(name, number), self._interval)
                 self._watches.append(watch)
-        if full:
+        if watch is None:
             warn_once("event loop", "limit", "only %d event loops are watched at a time", MAX_LOOPS)
         else:
             watch.begin()

@@ -16,12 +16,15 @@ class Generation(Protocol):
     @property
     def generation(self) -> int:
         """Its number."""
+        ...
 
     def __add__(self, other: Any, /) -> Self:
         """Return both together."""
+        ...
 
     def __sub__(self, earlier: Any, /) -> Self:
         """Return what came since."""
+        ...
 
 
 G = TypeVar("G", bound=Generation)

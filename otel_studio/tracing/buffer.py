@@ -25,12 +25,21 @@ Change = tuple[Callable[[Any], object], Any]
 class Line(Protocol):
     """What ended runs pass through; see `tracing.pipeline`."""
 
-    def prepare(self, runs: list[OpenRun]) -> Iterable[Change]:
-        """Return what takes a batch over everywhere; changes nothing that anybody reads."""
+    def prepare(self, runs: list[OpenRun]) -> tuple[Iterable[Change], list[OpenRun]]:
+        """Return what takes a batch over everywhere, and how much of it; changes nothing else.
+
+        A batch of very many operations is taken in several steps, none of which is long.
+        """
+        ...
 
     @property
     def has_deliveries(self) -> bool:
         """Whether `deliver` has something to do."""
+        ...
+
+    def redact(self, runs: Iterable[OpenRun]) -> None:
+        """Take secrets out of runs that a reader looks at before they are folded."""
+        ...
 
     def after(self) -> None:
         """Wake whoever has something to do with what was taken over; runs no foreign code."""
@@ -109,15 +118,15 @@ class EndedSpans:
         """Fold on the caller's thread because the backlog is at its limit.
 
         Another thread that is folding already does the work: the caller goes on at once,
-        unless the backlog has grown far past the limit. A deep stack leaves it to the worker.
+        unless the backlog has grown far past the limit. A deep stack, a finalizer and a signal
+        handler leave it to the worker.
         """
         if self._busy and len(self.spans) <= self.limit * _OVERFLOW_FACTOR:
             return
-        if not stack.has_room():
+        if not self._may_fold_here():
             self.worker.wake()
             return
-        with self.lock:
-            self._fold()
+        self.fold_ahead()
         self._after(self.worker.wake)
 
     def fold(self) -> None:
@@ -125,27 +134,49 @@ class EndedSpans:
 
         Inside a fold on the same thread (a finalizer ends a span) the outer call does it.
         """
-        if not stack.has_room() and not self._busy:
-            stack.run_elsewhere(self.fold)
-            return
-        with self.lock:
-            if self._busy:
-                return
-            self._fold()
-        self._after(self._deliver_here)
+        if self._may_fold_here():
+            if self.fold_ahead():
+                self._after(self._deliver_here)
+        elif not self.lock.is_held_here():
+            stack.run_elsewhere(self.fold_ahead)
+            self._after(self.worker.wake)
+
+    def _may_fold_here(self) -> bool:
+        return stack.has_room() and guard.is_ordinary_code()
+
+    def fold_ahead(self) -> bool:
+        """Fold what waits, in steps between which others get the lock.
+
+        Returns:
+            whether it was done; `False` inside a fold on the same thread.
+        """
+        only_waiting = False
+        while True:
+            with self.lock:
+                if self._busy:
+                    return False
+                self._fold(only_waiting=only_waiting)
+                if not self._waiting[0]:
+                    return True
+            only_waiting = True
 
     def cut(self) -> Cut:
         """Fold what has ended up to one moment, and return what went on at it.
 
         To be called with `lock` held: what the caller reads until it lets go belongs together.
         """
-        if self._busy:
-            waiting = [*self._waiting[0], *self.spans]
-            unfolded = self._known(waiting)
+        if self._busy or not guard.is_ordinary_code():
+            # A fold is in progress on this thread, or it is none that may begin one.
+            unfolded = self._known([*self._waiting[0], *self.spans.copy()])
+            if self.line is not None:
+                self.line.redact(unfolded)
             return Cut(self.running().difference(unfolded), unfolded)
         self._fold()
         self.sweep()  # with nothing held of ours but the active ones
-        return Cut(self._fold(is_reading=True), [])
+        running = self._fold(is_reading=True)
+        while self._waiting[0]:
+            self._fold(only_waiting=True)
+        return Cut(running, [])
 
     def running(self) -> set[OpenRun]:
         """Return the runs that go on, and those that wait."""
@@ -165,7 +196,7 @@ class EndedSpans:
         if not self._busy:
             self._after(self._deliver_here)
 
-    def _fold(self, *, is_reading: bool = False) -> set[OpenRun]:
+    def _fold(self, *, is_reading: bool = False, only_waiting: bool = False) -> set[OpenRun]:
         """Fold what has ended; for a reading, return what went on at the moment it looks at.
 
         That moment is when what waits is taken off: what ends later, during the fold, went on.
@@ -176,24 +207,41 @@ class EndedSpans:
         try:
             self._busy = True
             waiting = self._waiting[0]
-            # In C: no signal handler interrupts it, which would lose what it has taken.
-            waiting.extend(starmap(self.spans.popleft, repeat((), len(self.spans))))
+            ended = 0 if only_waiting else len(self.spans)
             if is_reading:
-                running = self.running().difference(waiting)
+                elsewhere = self._elsewhere()  # first, as in `running`
+                # In C: no other thread runs between the two.
+                ended, active = starmap(operator.call, ((len, self.spans), (self.active.copy,)))
+            # In C: no signal handler interrupts it, which would lose what it has taken.
+            waiting.extend(starmap(self.spans.popleft, repeat((), ended)))
+            if is_reading:
+                running = active.union(elsewhere).difference(waiting)
             if self.timebase.stepped():
                 self._follow_wall_clock(waiting)
             if not waiting:
                 return running
             batch = self._known(waiting)
-            changes = () if self.line is None or not batch else self.line.prepare(batch)
-            taken: tuple[Change, ...] = (
-                (self.active.difference_update, batch),
-                (self._waiting.append, []),
+            changes, taken, rest = self._prepared(batch)
+            done: tuple[Change, ...] = (
+                (self.active.difference_update, taken),
+                (self._waiting.append, rest),
             )
-            deque(starmap(operator.call, chain(changes, taken)), maxlen=0)
+            deque(starmap(operator.call, chain(changes, done)), maxlen=0)
         finally:
             self._busy = False
         return running
+
+    def _prepared(
+        self, batch: list[OpenRun]
+    ) -> tuple[Iterable[Change], list[OpenRun], list[OpenRun]]:
+        """Return what takes a batch over, what of it that takes, and what is left."""
+        if self.line is None or not batch:
+            return (), batch, []
+        changes, taken = self.line.prepare(batch)
+        if taken is batch:
+            return changes, taken, []
+        known = set(taken)
+        return changes, taken, [run for run in batch if run not in known]
 
     def _after(self, put_off: Callable[[], object]) -> None:
         line = self.line

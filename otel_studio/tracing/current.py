@@ -59,7 +59,8 @@ class SpanBlock:
             span._mark_exception(error, record_exception, set_status)
         if self._end_on_exit:
             span.end()
-        self.__class__ = SpanBlock  # left as it should be: nothing to make up for
+        # Left as it should be: nothing to make up for.
+        self.__class__ = SpanBlock  # pyright: ignore[reportAttributeAccessIssue]
 
     def __call__(self, function: _F) -> _F:
         """Decorate a function or a coroutine function: each call runs in a span of its own."""

@@ -21,6 +21,7 @@ class Scope(Protocol):
     @property
     def name(self) -> str:
         """The service: the name of the instrumentation scope."""
+        ...
 
 
 class RunEvent(Protocol):
@@ -29,6 +30,7 @@ class RunEvent(Protocol):
     @property
     def name(self) -> str:
         """What; `exception` for an exception."""
+        ...
 
     @property
     def attributes(self) -> Any:
@@ -41,10 +43,12 @@ class RunFailure(Protocol):
     @property
     def type_name(self) -> str:
         """The canonical name of its class."""
+        ...
 
     @property
     def place(self) -> str:
         """File and function."""
+        ...
 
     @property
     def message(self) -> str | None:
@@ -151,6 +155,7 @@ class EndedRun(Protocol):
     @property
     def start_time(self) -> int:
         """Nanoseconds since the Unix epoch."""
+        ...
 
     @property
     def end_time(self) -> int | None:
@@ -163,7 +168,7 @@ class OpenRun(EndedRun, Protocol):
     _attributes: Any
     _events: Any
     _failure: Any
-    _status_description: str | None
+    _status_description: Any
     _records: Any
 
     @property

@@ -208,7 +208,8 @@ class ExportQueue:
                 continue
             self._worker.wake()
             # Woken early when the batch in hand is done.
-            if self._exporting.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            left = max(deadline - time.monotonic(), 0)
+            if self._exporting.acquire(timeout=min(left, 0.05)):  # the thread may take it again
                 self._exporting.release()
                 time.sleep(0.001)
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, Final, Protocol
 
 from otel_studio.base import outcome
@@ -15,6 +15,8 @@ from otel_studio.tracing.ended_run import Children, EndedRun, OpenRun
 
 #: Runs by service and operation, in the order of their ends.
 Groups = Mapping[tuple[str, str], list[EndedRun]]
+#: Operations that are folded in one step.
+_MAX_GROUPS: Final = 64
 #: Parts of a run whose time is told apart.
 _MAX_CHILDREN: Final = 50
 
@@ -31,6 +33,7 @@ class Selection(Protocol):
 
     def leaves_out(self, service: str, operation: str) -> bool:
         """Tell whether an operation's runs are ignored."""
+        ...
 
 
 class Counting(Protocol):
@@ -38,6 +41,7 @@ class Counting(Protocol):
 
     def prepare(self, groups: Groups, ended: int, ignored: int) -> Change:
         """Return what puts a batch among what is known."""
+        ...
 
     def keep_times(self) -> None:
         """Have the runs that are kept keep their times."""
@@ -48,6 +52,7 @@ class Outlet(Protocol):
 
     def prepare(self, runs: Sequence[OpenRun]) -> Iterable[Change]:
         """Return what takes a batch over; functions in C."""
+        ...
 
     def after(self) -> None:
         """Wake the thread that works on it; runs no foreign code."""
@@ -143,12 +148,20 @@ class Pipeline:
         yield from self.queues
         yield from self.handovers
 
-    def prepare(self, runs: list[OpenRun]) -> list[Change]:
-        """Return what takes a batch over everywhere; changes nothing that anybody reads."""
+    def prepare(self, runs: list[OpenRun]) -> tuple[list[Change], list[OpenRun]]:
+        """Return what takes a batch over everywhere, and the runs that it takes.
+
+        Changes nothing that anybody reads. Of a batch of very many operations only the first are
+        taken, so that no step is long.
+        """
         changes: list[Change] = []
-        if self.redactor is not None:
-            self.redactor.redact_all(runs)
         groups, parts = _grouped(runs)
+        if len(groups) > _MAX_GROUPS:
+            groups = dict(islice(groups.items(), _MAX_GROUPS))
+            runs = [run for run in runs if (run._tracer.name, run._name) in groups]
+            parts = [run for run in parts if (run._tracer.name, run._name) in groups]
+        self.redact(runs)
+        taken = runs
         ended = len(runs)
         left_out = self._left_out(groups)
         if left_out:
@@ -167,7 +180,12 @@ class Pipeline:
                 note_internal_error(f"handing ended runs to {type(outlet).__name__}", error)
         if parts:
             changes.extend(_told_to_parents(parts))
-        return changes
+        return changes, taken
+
+    def redact(self, runs: Iterable[OpenRun]) -> None:
+        """Take secrets out of runs, in place; a second time changes nothing."""
+        if self.redactor is not None:
+            self.redactor.redact_all(runs)
 
     def _left_out(self, groups: Groups) -> set[tuple[str, str]]:
         selection = self.selection

@@ -287,6 +287,7 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
 
     def unusual_end(span: Any, error: BaseException) -> None:
         """End what the short way could not: no span, another context, a span not ours."""
+        is_told = False
         if type(span) is StudioSpan:
             if span._end and span._token is None and isinstance(error, TypeError):
                 return  # it was ended where an exception interrupted its first end

@@ -210,6 +210,7 @@ class StudioTracerProvider(TracerProvider):
         if not self.active:
             return False
         found = False
+        unheld = 0
         probe = [object()]
         for span in probe:
             unheld = sys.getrefcount(span)

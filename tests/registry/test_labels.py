@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import otel_studio
 from otel_studio.exporters.prometheus.text import RegistryText
 from otel_studio.metrics.points import DURATION, metrics_of
-from otel_studio.registry.fold import MAX_LABEL_SETS, OTHER
+from otel_studio.registry.errors import OTHER
+from otel_studio.registry.labels import MAX_LABEL_SETS
 from otel_studio.testing.isolation import Isolated, isolated
 
 BOUNDS = (0.1, 1.0)
