@@ -15,6 +15,7 @@ from otel_studio import otel_private, parts, seat
 from otel_studio.base import forking
 from otel_studio.clock import Clock, SystemClock
 from otel_studio.config import Settings
+from otel_studio.exporters.shutdown import end_within
 from otel_studio.logs.span_redaction import SpanRedactor
 from otel_studio.metric_pipeline import MetricPipeline
 from otel_studio.redaction import Redactor
@@ -246,8 +247,6 @@ class Studio:
         Returns:
             whether everything was sent in time.
         """
-        from otel_studio.exporters.shutdown import end_within
-
         self._ended.fold()
         deadline = time.monotonic() + timeout
         tasks: dict[str, Any] = {}
@@ -275,8 +274,6 @@ class Studio:
         forking.forget(self)
         limit = self.settings.shutdown_timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
-        from otel_studio.exporters.shutdown import end_within
-
         self._ended.worker.stop(1.0)
         self._rooms.stop(min(limit / 5, 1.0))
         self._ended.fold()

@@ -26,7 +26,7 @@ class Line(Protocol):
     """What ended runs pass through; see `tracing.pipeline`."""
 
     def prepare(self, runs: list[OpenRun]) -> tuple[Iterable[Change], list[OpenRun]]:
-        """Return what takes a batch over everywhere, and how much of it; changes nothing else.
+        """Return what takes a batch over everywhere, and its first runs that are taken.
 
         A batch of very many operations is taken in several steps, none of which is long.
         """
@@ -207,15 +207,13 @@ class EndedSpans:
         try:
             self._busy = True
             waiting = self._waiting[0]
-            ended = 0 if only_waiting else len(self.spans)
-            if is_reading:
-                elsewhere = self._elsewhere()  # first, as in `running`
-                # In C: no other thread runs between the two.
-                ended, active = starmap(operator.call, ((len, self.spans), (self.active.copy,)))
+            ended, active = self._moment() if is_reading else (len(self.spans), running)
+            if only_waiting:
+                ended = 0
             # In C: no signal handler interrupts it, which would lose what it has taken.
             waiting.extend(starmap(self.spans.popleft, repeat((), ended)))
             if is_reading:
-                running = active.union(elsewhere).difference(waiting)
+                running = active.difference(waiting)
             if self.timebase.stepped():
                 self._follow_wall_clock(waiting)
             if not waiting:
@@ -231,6 +229,14 @@ class EndedSpans:
             self._busy = False
         return running
 
+    def _moment(self) -> tuple[int, set[OpenRun]]:
+        """Return how many runs have ended, and the others, at one moment."""
+        elsewhere = self._elsewhere()  # first, as in `running`
+        # In C: no other thread runs between the two.
+        both: Any = starmap(operator.call, ((len, self.spans), (self.active.copy,)))
+        ended, active = both
+        return ended, active.union(elsewhere)
+
     def _prepared(
         self, batch: list[OpenRun]
     ) -> tuple[Iterable[Change], list[OpenRun], list[OpenRun]]:
@@ -238,10 +244,7 @@ class EndedSpans:
         if self.line is None or not batch:
             return (), batch, []
         changes, taken = self.line.prepare(batch)
-        if taken is batch:
-            return changes, taken, []
-        known = set(taken)
-        return changes, taken, [run for run in batch if run not in known]
+        return changes, taken, batch[len(taken) :]
 
     def _after(self, put_off: Callable[[], object]) -> None:
         line = self.line

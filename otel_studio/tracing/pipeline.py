@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any, Final, Protocol
 
 from otel_studio.base import outcome
@@ -156,13 +156,11 @@ class Pipeline:
         """
         changes: list[Change] = []
         groups, parts = _grouped(runs)
-        if len(groups) > _MAX_GROUPS:
-            groups = dict(islice(groups.items(), _MAX_GROUPS))
-            runs = [run for run in runs if (run._tracer.name, run._name) in groups]
-            parts = [run for run in parts if (run._tracer.name, run._name) in groups]
+        ended = sum(map(len, groups.values()))
+        if ended < len(runs):
+            runs = runs[:ended]
         self.redact(runs)
         taken = runs
-        ended = len(runs)
         left_out = self._left_out(groups)
         if left_out:
             groups = {key: of_key for key, of_key in groups.items() if key not in left_out}
@@ -217,7 +215,10 @@ class Pipeline:
 
 
 def _grouped(runs: Iterable[EndedRun]) -> tuple[dict[tuple[str, str], list[EndedRun]], list[Any]]:
-    """Return runs by service and operation, and those that are a part of another run."""
+    """Return runs by service and operation, and those that are a part of another run.
+
+    It stops before the first run of one operation too many for one step.
+    """
     groups: dict[tuple[str, str], list[EndedRun]] = {}
     parts: list[EndedRun] = []
     tracer: Any = None
@@ -230,6 +231,8 @@ def _grouped(runs: Iterable[EndedRun]) -> tuple[dict[tuple[str, str], list[Ended
             key = (tracer.name, name)
             found = groups.get(key)
             if found is None:
+                if len(groups) >= _MAX_GROUPS:
+                    break
                 found = groups[key] = []
             group = found
         group.append(run)
