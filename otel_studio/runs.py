@@ -22,7 +22,7 @@ class Operation:
     `current_operation`.
     """
 
-    __slots__ = ("_attributes", "_before", "_binding", "_expected", "_port", "_reentries", "_run")
+    __slots__ = ("_attributes", "_binding", "_expected", "_port", "_reentries", "_run")
 
     def __init__(
         self,
@@ -81,11 +81,18 @@ class Operation:
             )
             return self
         port = binding.port or binding.bind()
-        before = self._before = get_context()
+        before = get_context()
         self._port = port
-        self._run = port.enter(before)
-        if self._attributes:
-            set_attributes(self.span, self._attributes)
+        try:
+            self._run = port.enter(before)
+            if self._attributes:
+                set_attributes(self.span, self._attributes)
+        except BaseException as error:  # a signal handler's, right after the start
+            if self._run is None:
+                port.undo(before)
+            else:
+                self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(
@@ -192,18 +199,17 @@ class OpenOperation(Operation):
 
     def __del__(self) -> None:
         try:
-            before, port = self._before, self._port
-        except AttributeError:  # it was not entered
+            port, run = self._port, self._run
+        except AttributeError:  # interrupted before it was made
             return
-        if port is None:
+        if port is None or run is None:  # not entered
             return
-        # A signal handler's exception came at the first instruction of the exit, or right after
-        # the start: the exit is made up for here.
-        if self._run is None:
-            port.undo(before)
+        # A signal handler's exception came at the first instruction of the exit.
+        port.fail(run, GeneratorExit(), self._expected)
+        if trace_api.get_current_span() is not span_of(run) or is_collecting():
+            port.end(run)  # by now something else is current here
         else:
-            port.fail(self._run, GeneratorExit(), self._expected)
-            port.end(self._run) if is_collecting() else port.finish(self._run)
+            port.finish(run)
 
 
 class OpenTracker(Tracker):
