@@ -155,8 +155,13 @@ def raised_by_signal_handler(error: BaseException) -> bool:
 
 
 def _code_of(handler: Any) -> Any:
-    while isinstance(handler, functools.partial):
-        handler = handler.func
+    while True:  # of a decorated one its own: a decorator's wrapper is that of other functions, too
+        if isinstance(handler, functools.partial):
+            handler = handler.func
+        elif hasattr(handler, "__wrapped__"):
+            handler = handler.__wrapped__
+        else:
+            break
     handler = getattr(handler, "__func__", handler)
     called = getattr(type(handler), "__call__", None)  # noqa: B004  (its code is wanted)
     return getattr(handler, "__code__", None) or getattr(called, "__code__", None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import otel_studio
 from otel_studio import guard
 
 
@@ -163,3 +164,25 @@ def test_a_time_limit_strikes_a_handler_too() -> None:
     finally:
         guard.logger.removeHandler(handler)
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
+def test_a_decorated_signal_handler_makes_no_handler_of_other_functions() -> None:
+    """Its decorator's wrapper is theirs, too; inside the handler itself no handler may be run."""
+
+    @otel_studio.track("handle", service="signals")
+    def handle(*_: object) -> None:
+        told.append(guard.is_ordinary_code())
+
+    @otel_studio.track("work", service="signals")
+    def work() -> bool:
+        return guard.is_ordinary_code()
+
+    told: list[bool] = []
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        assert work() is True
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told == [False]
