@@ -123,7 +123,8 @@ def start_measuring_anew(meter_provider: Any, resource: Any) -> None:
     The child inherits what the parent has counted, and locks that a thread of the parent held.
 
     Private: `MeterProvider._measurement_consumer` with `._lock` and `._reader_storages`,
-    `MeterProvider._sdk_config.resource`, `MetricReaderStorage.__init__`.
+    `MeterProvider._sdk_config.resource`, `MetricReaderStorage.__init__`, `MeterProvider._meters`,
+    `Meter._instrument_registration_lock`.
 
     Args:
         meter_provider: of the SDK.
@@ -139,6 +140,8 @@ def start_measuring_anew(meter_provider: Any, resource: Any) -> None:
         )
         for reader, storage in consumer._reader_storages.items()
     }
+    for meter in list(meter_provider._meters.values()):
+        meter._instrument_registration_lock = threading.Lock()
 
 
 def give_reader_exporter(reader: Any, exporter: Any) -> None:

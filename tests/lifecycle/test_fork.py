@@ -144,6 +144,32 @@ def test_the_childs_threads_live(studio):
     assert in_forked_child(child) == [[], True]
 
 
+def test_a_child_makes_instruments_where_a_thread_of_the_parent_was_making_one():
+    """The SDK's lock that such a thread holds at the fork is free in the child."""
+    studio = otel_studio.configure()
+    meter = studio.meter_provider.get_meter("app")
+    held, done = threading.Event(), threading.Event()
+
+    def make():
+        with meter._instrument_registration_lock:
+            held.set()
+            done.wait(30)
+
+    making = threading.Thread(target=make)
+    making.start()
+    held.wait(10)
+
+    def child():
+        meter.create_counter("orders").add(1)
+        return "made"
+
+    try:
+        assert in_forked_child(child) == "made"
+    finally:
+        done.set()
+        making.join()
+
+
 def test_the_child_has_an_instance_id_of_its_own():
     """Spans and metrics of the child carry the same new id, and the parent keeps its own."""
     studio = otel_studio.configure()
