@@ -25,8 +25,8 @@ EXCEPTIONS = {
 }
 #: Locks that a class of ours inherits from one of another package, and why a child is safe.
 INHERITED = {
-    "otel_studio.exporters.prometheus._Server object: _BaseServer__is_shut_down": (
-        "the child closes its copy of the server, and serves nothing by it"
+    "otel_studio.exporters._otel_private.StudioHTTPSpanExporter object: _shutdown_in_progress": (
+        "of the oldest OpenTelemetry; a child has exporters of its own"
     ),
 }
 
