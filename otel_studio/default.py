@@ -87,19 +87,19 @@ def _started(studio: Studio) -> Studio:
         studio.declare_service(name)
     for probe in before.memory_probes:
         studio.track_memory(probe)
-    seat.replace_own(
-        Seat(
-            provider=(
-                trace_api.NoOpTracerProvider() if settings.sdk_disabled else studio.tracer_provider
-            ),
-            caches=caches,
-            argument_characters=settings.captured_argument_length,
-            declared=studio.declared,
-            occupant=studio,
-            services=before.services,
-            memory_probes=before.memory_probes,
-        )
+    studio.seat = Seat(
+        provider=(
+            trace_api.NoOpTracerProvider() if settings.sdk_disabled else studio.tracer_provider
+        ),
+        caches=caches,
+        argument_characters=settings.captured_argument_length,
+        declared=studio.declared,
+        occupant=studio,
+        services=before.services,
+        memory_probes=before.memory_probes,
+        encode_sources=before.encode_sources,
     )
+    seat.replace_own(studio.seat)
     studio.start()
     _register_for_exit()
     return studio
@@ -139,7 +139,12 @@ def shutdown(timeout: float | None = None) -> bool:
         autotrack.uninstall()
     done = studio.shutdown(timeout)
     seat.replace_own(
-        Seat(caches=own.caches, services=own.services, memory_probes=own.memory_probes)
+        Seat(
+            caches=own.caches,
+            services=own.services,
+            memory_probes=own.memory_probes,
+            encode_sources=own.encode_sources,
+        )
     )
     return done
 
@@ -171,6 +176,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         declared=studio.declared,
         occupant=studio,
     )
+    studio.seat = isolated
     _hand_tracers(_orphans, studio.tracer_provider)
     otel_private.replace_global_tracer_provider(studio.tracer_provider)
     otel_private.replace_global_meter_provider(studio.meter_provider)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from otel_studio import parts
@@ -12,6 +13,7 @@ from otel_studio.config import Settings
 from otel_studio.guard import note_internal_error
 from otel_studio.redaction import Redactor
 from otel_studio.registry.registry import Registry
+from otel_studio.seat import Seat
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
@@ -31,6 +33,7 @@ class Rooms:
         registry: names the services that memory is told apart by.
         meter: makes the rooms' instruments.
         redactor: takes secrets out of what the rooms keep.
+        taken: returns the seat that the Studio sits in.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class Rooms:
         registry: Registry,
         meter: Meter,
         redactor: Redactor,
+        taken: Callable[[], Seat],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._registry = registry
         self._meter = meter
         self._redactor = redactor
+        self._seat = taken
         self._building = new_lock()
         self._caches: CacheRegistry | None = None
         self._resources: ResourceMonitor | None = None
@@ -101,9 +106,10 @@ class Rooms:
             with self._building:
                 gpu = self._gpu
                 if gpu is None:
+                    from otel_studio.resources.encoders import sources_of
                     from otel_studio.resources.gpu import GpuMonitor
 
-                    gpu = GpuMonitor(self._clock)
+                    gpu = GpuMonitor(self._clock, encode_sources=sources_of(self._seat()))
                     gpu.register_instruments(self._meter)
                     self._gpu = gpu
         return gpu

@@ -80,6 +80,7 @@ class Seat:
         occupant: the Studio that sits here, if one does.
         services: names of the services declared so far, for a Studio that comes later.
         memory_probes: likewise, of memory.
+        encode_sources: who tells of encodes; made with the first of them.
     """
 
     provider: trace_api.TracerProvider | None = None
@@ -89,6 +90,7 @@ class Seat:
     occupant: Occupant | None = None
     services: dict[str, None] = dataclasses.field(default_factory=dict)
     memory_probes: list[Any] = dataclasses.field(default_factory=list)
+    encode_sources: Any = None
 
     def get_tracer(self, service: str) -> trace_api.Tracer:
         """Return the tracer of a service."""

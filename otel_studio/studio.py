@@ -95,7 +95,16 @@ class Studio:
         self.meter = self._metrics.meter
         self._report_itself()
         redactor = Redactor(settings.redact_keys, settings.redact_patterns)
-        self._rooms = Rooms(settings, self.clock, self.registry, self.meter, redactor)
+        #: Where it sits, once it does.
+        self.seat: seat.Seat | None = None
+        self._rooms = Rooms(
+            settings,
+            self.clock,
+            self.registry,
+            self.meter,
+            redactor,
+            lambda: self.seat or seat.current(),
+        )
         self._build_logs(redactor)
         span_redactor = None if redactor.is_idle else SpanRedactor(redactor)
         reports = None if self.logs is None else self.logs.reports

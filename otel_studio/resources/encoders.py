@@ -7,11 +7,13 @@ import itertools
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
+from otel_studio import seat
 from otel_studio.base.locks import new_lock
 from otel_studio.base.reading import process_epoch
 from otel_studio.guard import report_internal_error
 from otel_studio.record import Record
 from otel_studio.resources.optional_sums import added, subtracted, total
+from otel_studio.seat import Seat
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,8 +159,17 @@ def statistics_of(parts: Collection[EncodePart]) -> EncodeStatistics:
 
 _numbers = itertools.count(1)
 
-#: The sources of this process; the module-level function and the default monitor use them.
-process_sources = EncodeSources()
+
+def sources_of(taken: Seat) -> EncodeSources:
+    """Return the sources that are registered in a seat.
+
+    Args:
+        taken: the process's own seat, or an isolated one, which starts without any.
+    """
+    if taken.encode_sources is None:
+        taken.encode_sources = EncodeSources()
+    sources: EncodeSources = taken.encode_sources
+    return sources
 
 
 def register_encode_source(source: EncodeSource) -> Callable[[], None]:
@@ -178,11 +189,11 @@ def register_encode_source(source: EncodeSource) -> Callable[[], None]:
         ...     def encode_statistics(self):
         ...         return EncodeStatistics(queue_length=0)
         >>> remove = register_encode_source(Idle())
-        >>> process_sources.statistics().queue_length
+        >>> sources_of(seat.current()).statistics().queue_length
         0
         >>> remove()
     """
-    return process_sources.register(source)
+    return sources_of(seat.current()).register(source)
 
 
 def _ask(source: EncodeSource) -> list[EncodeStatistics]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from otel_studio import seat
 from otel_studio.base import figures
 from otel_studio.base.locks import new_lock, was_held_at_fork
 from otel_studio.base.reading import process_epoch
@@ -15,7 +16,7 @@ from otel_studio.base.worker import Worker
 from otel_studio.clock import Clock
 from otel_studio.guard import note_internal_error, write_notes
 from otel_studio.resources import gpu_records
-from otel_studio.resources.encoders import EncodeSources, process_sources
+from otel_studio.resources.encoders import EncodeSources, sources_of
 from otel_studio.resources.gpu_nvml import Bindings, load_bindings
 from otel_studio.resources.gpu_process import OwnProcess
 from otel_studio.resources.gpu_reader import GpuReader
@@ -58,7 +59,8 @@ class GpuMonitor:
         clock: for due times, ages and timestamps.
         load: returns the NVML bindings.
         process: tells this process in the driver's lists; made for the calling process if None.
-        encode_sources: who fills `performance_metrics`.
+        encode_sources: who fills `performance_metrics`; by default those of the seat that is
+            taken.
 
     Example:
         >>> from otel_studio.clock import SystemClock
@@ -73,13 +75,13 @@ class GpuMonitor:
         *,
         load: Callable[[], Bindings] = load_bindings,
         process: OwnProcess | None = None,
-        encode_sources: EncodeSources = process_sources,
+        encode_sources: EncodeSources | None = None,
     ) -> None:
         self.batches: Counter[Tier] = Counter()
         self._clock = clock
         self._load = load
         self._given_process = process
-        self._encode_sources = encode_sources
+        self._encode_sources = encode_sources or sources_of(seat.current())
         #: Held while the driver is called. A fork waits for it: a child that is forked inside of a
         #: call inherits the library's own locks as they are then.
         self._driver = new_lock(hold_for_fork=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+import otel_studio
 from fake_nvml import FakeDriver
+from otel_studio import seat
 from otel_studio.guard import internal_errors
 from otel_studio.resources import encoders
 from otel_studio.resources.encoders import EncodeSources, EncodeStatistics, register_encode_source
@@ -78,9 +80,21 @@ def test_what_is_no_source_is_refused() -> None:
         register_encode_source(3)  # type: ignore[arg-type]
 
 
+def test_an_isolated_block_has_sources_of_its_own() -> None:
+    """What is registered outside is not heard inside, nor the other way round."""
+    remove = register_encode_source(_Source(failed_encodes=5))
+    with otel_studio.isolated() as s:
+        inside = encoders.sources_of(seat.current())
+        assert inside.statistics() == EncodeStatistics()
+        register_encode_source(_Source(failed_encodes=7))
+        assert s.studio.gpu.reading().encodes
+    assert encoders.sources_of(seat.current()).statistics().failed_encodes == 5
+    remove()
+
+
 def test_the_sources_of_the_process(driver: FakeDriver) -> None:
     """`register_encode_source` is heard by monitors that were given no sources of their own."""
     remove = register_encode_source(_Source(failed_encodes=5))
-    assert encoders.process_sources.statistics().failed_encodes == 5
+    assert encoders.sources_of(seat.current()).statistics().failed_encodes == 5
     remove()
-    assert encoders.process_sources.statistics() == EncodeStatistics()
+    assert encoders.sources_of(seat.current()).statistics() == EncodeStatistics()

@@ -177,14 +177,15 @@ def test_waiting_jobs_are_those_of_the_queues_given(ffmpeg: Any) -> None:
 
 def test_the_figures_reach_otel_studio(ffmpeg: Any) -> None:
     """Where OTel Studio is installed, its encode statistics are these."""
-    from otel_studio.resources.encoders import process_sources
+    from otel_studio import seat
+    from otel_studio.resources.encoders import sources_of
 
     subprocess.run(ffmpeg.encode("a.mp4"), stderr=subprocess.DEVNULL, check=True)
     subprocess.run([ffmpeg.program, "-v", "quiet", "-i", "none", "o.mp4"], check=False)
-    figures = process_sources.statistics()
+    figures = sources_of(seat.current()).statistics()
     assert (figures.completed_encodes, figures.failed_encodes) == (1, 1)
     followed.FFmpegInstrumentor().uninstrument()
-    assert process_sources.statistics().completed_encodes is None
+    assert sources_of(seat.current()).statistics().completed_encodes is None
     ffmpeg.instrument()
 
 
