@@ -55,10 +55,13 @@ def safe_text(value: object, limit: int = _MAX_MESSAGE_CHARACTERS) -> str:
         value: anything.
         limit: the most characters returned; a longer text ends in an ellipsis.
     """
-    try:
-        text = str(value)
-    except Exception as error:
-        return f"<{type(value).__name__}: its __str__ raised {type(error).__name__}>"
+    if type(value) is str:  # nothing of the program's runs, and what comes up is not about it
+        text = value
+    else:
+        try:
+            text = str(value)
+        except Exception as error:
+            return f"<{type(value).__name__}: its __str__ raised {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

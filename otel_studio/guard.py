@@ -133,10 +133,13 @@ def is_ordinary_code() -> bool:
 
 
 def _signal_handlers() -> set[Any]:
-    signals = sys.modules.get("signal")
+    """Return the code of the handlers that the program has set for signals."""
+    # The part in C: `signal.getsignal` makes an enumeration's member of each of 64 answers.
+    signals = sys.modules.get("_signal")
     if signals is None:
         return set()
-    return {_code_of(signals.getsignal(number)) for number in signals.valid_signals()} - {None}
+    found = map(signals.getsignal, range(1, signals.NSIG))
+    return {_code_of(handler) for handler in found if callable(handler)} - {None}
 
 
 def raised_by_signal_handler(error: BaseException) -> bool:

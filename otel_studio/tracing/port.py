@@ -148,7 +148,9 @@ def _make_starts(
         if type(span) is StudioSpan:
             activate(span)
             provider.active_references.discard(span._token)
-            span._token = span._task = None
+            span._token = None
+            if span._task is not None:  # `set_task` says it, where it is known to hold
+                span._task = None
         return span
 
     def start() -> Any:
@@ -176,7 +178,7 @@ def _make_starts(
                     if root_flags is not None
                     else (sampled if trace_id & RATIO_MASK < bound else unsampled)
                 )
-                span._parent_span = span._task = None
+                span._parent_span = None
                 span._end = 0
                 span._kind = internal
                 span._attributes = constants
@@ -193,7 +195,6 @@ def _make_starts(
                 span._flags = parent._flags
                 span._parent_span = parent
                 span._parent_id = parent._span_id
-                span._task = None
                 span._end = 0
                 span._kind = internal
                 span._attributes = constants

@@ -73,6 +73,8 @@ class StudioSpan(Span, ReadableSpan):
     _failure: Failure | None = None
     _children: Children | None = None
     _token: Any = None
+    #: A weak reference to the asyncio task that runs it.
+    _task: weakref.ref[Any] | None = None
     _dropped_attributes: int = 0
     _dropped_events: int = 0
     _dropped_links: int = 0
@@ -106,10 +108,8 @@ class StudioSpan(Span, ReadableSpan):
         self._end = 0
         self._kind = SpanKind.INTERNAL
         self._attributes: dict[str, Any] | None = None
-        #: A weak reference to the asyncio task that runs it. Like `_simple`, kept in the span: a
-        #: default of the class takes ten times as long to read.
-        self._task: weakref.ref[Any] | None = None
-        #: Whether there is nothing to it but name, ids, kind, times and attributes.
+        #: Whether there is nothing to it but name, ids, kind, times and attributes. A default of
+        #: the class takes ten times as long to read as this.
         self._simple = True
 
     def _make_unusual(self, **rare: Any) -> None:

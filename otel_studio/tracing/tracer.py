@@ -189,7 +189,9 @@ class StudioTracer(Tracer):
             span._record_exception = False
         if not set_status_on_exception:
             span._set_status_on_exception = False
-        span._task = running_task()
+        task = running_task()
+        if task is not None:
+            span._task = task
         reference = span._token = refer(span, self)
         self.provider.active_references.add(reference)
         if self.provider.processors:
@@ -274,12 +276,13 @@ class StudioTracer(Tracer):
         ended = provider.ended
         reference = span._token
         if type(reference) is ActiveReference:
-            references = provider.active_references
-            if reference in references:
-                provider.active.add(span)  # before its end is known: it runs until it is appended
+            provider.active.add(span)  # before its end is known: it runs until it is appended
             span._end = end
             ended.append(span)
-            references.discard(reference)
+            try:
+                provider.active_references.remove(reference)
+            except KeyError:  # it began before a fork: it is passed over
+                provider.active.discard(span)
             span._token = None
         else:
             span._end = end

@@ -157,7 +157,16 @@ def test_one_setter_makes_a_span_unusual() -> None:
     source = ast.parse((PACKAGE / "tracing" / "span.py").read_text())
     (span,) = [n for n in source.body if isinstance(n, ast.ClassDef) and n.name == "StudioSpan"]
     # What is rare has a default of the class; these four say nothing that is sent or counted.
-    plain = {"_context", "_token", "_lost", "_watched", "_records", "_children", "_start_unix"}
+    plain = {
+        "_context",
+        "_token",
+        "_task",
+        "_lost",
+        "_watched",
+        "_records",
+        "_children",
+        "_start_unix",
+    }
     plain |= {"_parent_id", "_record_exception", "_set_status_on_exception", "_parent_context"}
     rare = {
         node.target.id
