@@ -154,6 +154,10 @@ def _with_ended(ended: Mapping[int, int], second: int, count: int) -> Mapping[in
     return kept
 
 
+def _is_plain(run: EndedRun) -> bool:
+    return not run._outcome and run._status_code is _UNSET
+
+
 def _failed(runs: Iterable[EndedRun]) -> list[tuple[EndedRun, GroupKey]]:
     unusual = [run for run in runs if not run._simple]
     return [(run, group_of(run)) for run in unusual if outcome_of(run) == outcome.ERROR]
@@ -173,7 +177,9 @@ def with_runs(
         failed: those of them that failed, with the groups of their errors.
         label_names: the labels that it declares.
     """
-    plain = [s for s in runs if s._simple or (not s._outcome and s._status_code is _UNSET)]
+    unusual = [run for run in runs if not run._simple]
+    # Mostly there is none: then there is nothing to look through.
+    plain = [r for r in runs if r._simple or _is_plain(r)] if unusual else runs
     abandoned = cancelled = 0
     if len(plain) != len(runs):
         outcomes = [outcome_of(run) for run in runs]
