@@ -278,11 +278,24 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
 
     def end(span: Any) -> None:
         try:
+            if type(span) is not StudioSpan:
+                if span is not None:
+                    span.end()
+            elif span._end:
+                return
+            elif provider.processors or span._token is not None:
+                finish_slowly(span, now())
+            else:  # as in `finish`
+                span._end = now()
+                append(span)
+                if len(waiting) > limit:
+                    ended.relieve()
+        except RecursionError as error:
+            # Not even a call of ours fits on the stack: whoever has room ends the run.
             if type(span) is StudioSpan:
-                if not span._end:
-                    finish_slowly(span, now())
-            elif span is not None:
-                span.end()
+                if not span._outcome and span._status_code is StatusCode.UNSET:
+                    span._outcome = outcome.OK
+                span._lost = error
         except Exception as error:
             report_internal_error("ending an operation", error)
 
