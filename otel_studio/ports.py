@@ -174,6 +174,8 @@ def mark_failed(span: Span, error: BaseException) -> None:
                 "exception",
                 {"exception.type": type_name(type(error)), "exception.message": message},
             )
+    except RecursionError:
+        pass  # the rest had no room on the stack
     except Exception as internal:
         report_internal_error("recording a failed operation", internal)
 

@@ -104,7 +104,8 @@ def _plain(
             run = port.enter(context)
             if capture is not None:
                 _set_captured(run, capture, args, kwargs)
-            result = function(*args, **kwargs)
+            # Without the copy of no keyword, mostly.
+            result = function(*args, **kwargs) if kwargs else function(*args)
             port.finish(run)
             return result
         except BaseException as error:

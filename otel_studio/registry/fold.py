@@ -124,8 +124,9 @@ def _fold_service(
         if before is None:
             before = operations[home] = Operation(limits.bounds, Sketch())
         try:
-            failed = _failed(runs)
-            after = with_runs(before, runs, failed, labels(service, name))
+            unusual = [run for run in runs if not run._simple]
+            failed = _failed(unusual) if unusual else []
+            after = with_runs(before, runs, unusual, failed, labels(service, name))
             errors.add(failed, home)
         except Exception as error:  # the other operations are counted all the same
             note_internal_error("counting the runs of an operation", error)
@@ -158,14 +159,14 @@ def _is_plain(run: EndedRun) -> bool:
     return not run._outcome and run._status_code is _UNSET
 
 
-def _failed(runs: Iterable[EndedRun]) -> list[tuple[EndedRun, GroupKey]]:
-    unusual = [run for run in runs if not run._simple]
+def _failed(unusual: Iterable[EndedRun]) -> list[tuple[EndedRun, GroupKey]]:
     return [(run, group_of(run)) for run in unusual if outcome_of(run) == outcome.ERROR]
 
 
 def with_runs(
     before: Operation,
     runs: list[EndedRun],
+    unusual: Sequence[EndedRun],
     failed: Sequence[tuple[EndedRun, GroupKey]] = (),
     label_names: tuple[str, ...] = (),
 ) -> Operation:
@@ -174,10 +175,10 @@ def with_runs(
     Args:
         before: what is known of it.
         runs: in the order of their ends, at least one.
+        unusual: those of them that are not simple.
         failed: those of them that failed, with the groups of their errors.
         label_names: the labels that it declares.
     """
-    unusual = [run for run in runs if not run._simple]
     # Mostly there is none: then there is nothing to look through.
     plain = [r for r in runs if r._simple or _is_plain(r)] if unusual else runs
     abandoned = cancelled = 0

@@ -18,6 +18,8 @@ from otel_studio.tracing.timebase import Timebase
 #: A caller waits for a fold in progress only when the backlog is this many times its limit.
 _OVERFLOW_FACTOR: Final = 8
 
+#: Runs through an iterator, in C.
+exhaust: Final = deque[Any](maxlen=0).extend
 #: A function in C and what to call it with: one step of taking a batch over.
 Change = tuple[Callable[[Any], object], Any]
 
@@ -77,7 +79,6 @@ class EndedSpans:
         limit: runs that may wait before the thread that ends one folds them itself.
             Nothing is ever dropped here.
         timebase: refreshed at every fold.
-        elsewhere: returns the runs that go on and are not among `active`.
         sweep: ends the runs that nobody can end any more; returns whether there were any.
     """
 
@@ -85,7 +86,6 @@ class EndedSpans:
         self,
         limit: int,
         timebase: Timebase,
-        elsewhere: Callable[[], Iterable[OpenRun]] = tuple,
         sweep: Callable[[], bool] = bool,
     ) -> None:
         self.limit = limit
@@ -94,8 +94,10 @@ class EndedSpans:
         self.append: Callable[[OpenRun], None] = self.spans.append
         #: The runs that go on, and those that wait here.
         self.active: set[OpenRun] = set()
+        #: Weak references to further ones, which nobody is obliged to end; each is its run's
+        #: `_token`.
+        self.references: set[Callable[[], OpenRun | None]] = set()
         self.line: Line | None = None
-        self._elsewhere = elsewhere
         self.sweep = sweep
         #: Held during a fold; nothing of the program's runs while it is.
         self.lock = new_lock()
@@ -180,16 +182,24 @@ class EndedSpans:
 
     def running(self) -> set[OpenRun]:
         """Return the runs that go on, and those that wait."""
-        # In this order: what moves from the one to the other meanwhile is in both.
-        elsewhere = self._elsewhere()
-        return self.active.union(elsewhere)
+        return self.active.union(self._referenced())
+
+    def _referenced(self) -> list[OpenRun]:
+        runs = [reference() for reference in self.references.copy()]
+        return [run for run in runs if run is not None]
 
     def _known(self, waiting: list[OpenRun]) -> list[OpenRun]:
         """Return the runs that are active, each once."""
         known: set[OpenRun] = self.active.intersection(waiting)
+        if len(known) < len(waiting):
+            known.update(self._with_reference(waiting))
         if len(known) == len(waiting):
             return waiting
         return [run for run in dict.fromkeys(waiting) if run in known]
+
+    def _with_reference(self, waiting: Iterable[Any]) -> list[Any]:
+        references = self.references
+        return [r for r in waiting if getattr(r, "_token", None) in references]
 
     def settle(self) -> None:
         """Have done what a `cut` has put off; to be called once `lock` is free."""
@@ -220,22 +230,25 @@ class EndedSpans:
                 return running
             batch = self._known(waiting)
             changes, taken, rest = self._prepared(batch)
-            done: tuple[Change, ...] = (
+            done: list[Change] = [
                 (self.active.difference_update, taken),
                 (self._waiting.append, rest),
-            )
-            deque(starmap(operator.call, chain(changes, done)), maxlen=0)
+            ]
+            if self.references and (referred := self._with_reference(taken)):
+                done.append((self.references.difference_update, [r._token for r in referred]))
+                done.append((exhaust, map(setattr, referred, repeat("_token"), repeat(None))))
+            exhaust(starmap(operator.call, chain(changes, done)))
         finally:
             self._busy = False
         return running
 
     def _moment(self) -> tuple[int, set[OpenRun]]:
         """Return how many runs have ended, and the others, at one moment."""
-        elsewhere = self._elsewhere()  # first, as in `running`
+        referenced = self._referenced()
         # In C: no other thread runs between the two.
         both: Any = starmap(operator.call, ((len, self.spans), (self.active.copy,)))
         ended, active = both
-        return ended, active.union(elsewhere)
+        return ended, active.union(referenced)
 
     def _prepared(
         self, batch: list[OpenRun]
@@ -289,6 +302,7 @@ class EndedSpans:
         self._busy = False
         self.spans.clear()
         self.active.clear()
+        self.references.clear()
         self._waiting.append([])
         self.is_asleep = self.worker.is_wanted
         self.worker.after_fork_in_child()

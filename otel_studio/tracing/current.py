@@ -27,12 +27,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 class SpanBlock:
     """Starts a span on entry, makes it current, and ends it on exit."""
 
-    __slots__ = ("_arguments", "_before", "_end_on_exit", "_span", "_token", "_tracer")
+    __slots__ = ("_arguments", "_before", "_span", "_token", "_tracer")
 
-    def __init__(self, tracer: StudioTracer, arguments: tuple[Any, ...], end_on_exit: bool) -> None:
+    def __init__(self, tracer: StudioTracer, arguments: tuple[Any, ...]) -> None:
         self._tracer = tracer
+        #: Of `start_span`; the last one tells whether the span ends with the block.
         self._arguments = arguments
-        self._end_on_exit = end_on_exit
 
     def __enter__(self) -> Span:
         context = self._before = _get_context()
@@ -55,9 +55,9 @@ class SpanBlock:
             except ValueError:
                 reset_context(self._token, span)  # left in another context than entered
         if error is not None and isinstance(span, StudioSpan) and not span._end:
-            record_exception, set_status = self._arguments[-2:]
+            record_exception, set_status = self._arguments[-3:-1]
             span._mark_exception(error, record_exception, set_status)
-        if self._end_on_exit:
+        if self._arguments[-1]:
             span.end()
         # Left as it should be: nothing to make up for.
         self.__class__ = SpanBlock  # pyright: ignore[reportAttributeAccessIssue]
@@ -81,7 +81,7 @@ class SpanBlock:
         return cast(_F, wrapper)
 
     def _again(self) -> CurrentSpan:
-        return CurrentSpan(self._tracer, self._arguments, self._end_on_exit)
+        return CurrentSpan(self._tracer, self._arguments)
 
 
 class CurrentSpan(SpanBlock):
@@ -100,7 +100,7 @@ class CurrentSpan(SpanBlock):
             return
         if _get_context().get(SPAN_KEY) is span and not is_collecting():
             _set_context(before)
-        if self._end_on_exit and span.is_recording():
+        if self._arguments[-1] and span.is_recording():
             if isinstance(span, StudioSpan):
                 span._make_unusual(_outcome=outcome.CANCELLED)
             span.end()

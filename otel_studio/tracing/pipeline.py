@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from otel_studio.base import outcome
 from otel_studio.base.locks import new_lock
 from otel_studio.guard import note_internal_error, report_internal_error
-from otel_studio.tracing.buffer import Change
+from otel_studio.tracing.buffer import Change, exhaust
 from otel_studio.tracing.ended_run import Children, EndedRun, OpenRun
 
 #: Runs by service and operation, in the order of their ends.
@@ -264,9 +264,5 @@ def _told_to_parents(parts: Sequence[EndedRun]) -> Iterator[Change]:
             children[key] = (run._end - run._start, 1)
     parents = [parent for parent, _ in told.values()]
     children_of = [children for _, children in told.values()]
-    yield _exhaust, map(setattr, parents, repeat("_children"), children_of)
-    yield _exhaust, map(setattr, parts, repeat("_parent_span"), repeat(None))
-
-
-#: Runs through an iterator, in C.
-_exhaust = deque[Any](maxlen=0).extend
+    yield exhaust, map(setattr, parents, repeat("_children"), children_of)
+    yield exhaust, map(setattr, parts, repeat("_parent_span"), repeat(None))

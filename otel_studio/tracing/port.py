@@ -22,7 +22,7 @@ from otel_studio.ports import put_back, reset_context
 from otel_studio.tracing.active import running_task, this_thread
 from otel_studio.tracing.constant_attributes import ConstantAttributes
 from otel_studio.tracing.sampling import RATIO_MASK
-from otel_studio.tracing.span import StudioSpan
+from otel_studio.tracing.span import StudioSpan, new_span
 
 if TYPE_CHECKING:
     from otel_studio.tracing.tracer import StudioTracer
@@ -112,6 +112,8 @@ class FastPort:
                 span.record_exception(error, escaped=True)
                 span.set_attribute("error.type", type_name(type(error)))
                 span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+        except RecursionError:
+            pass  # no room on the stack for more than that it failed, which is said already
         except Exception as internal:
             report_internal_error("recording a failed operation", internal)
 
@@ -136,7 +138,6 @@ def _make_starts(
     activate = provider.active.add
     new_trace_id, new_span_id, now = tracer.new_trace_id, tracer.new_span_id, tracer.now
     constants = _prepared(tracer, attributes)
-    new = StudioSpan.__new__
     internal = SpanKind.INTERNAL
     # With processors that are called at every start, spans start the usual way. One that is
     # added later has operations prepared anew.
@@ -144,13 +145,9 @@ def _make_starts(
 
     def begin(context: Context) -> Any:
         """Start the usual way, and let the span live as an operation: until we end it."""
-        span = tracer.start_span(name, context, attributes=constants)
-        if type(span) is StudioSpan:
-            activate(span)
-            provider.active_references.discard(span._token)
-            span._token = None
-            if span._task is not None:  # `set_task` says it, where it is known to hold
-                span._task = None
+        span = tracer.start_span(name, context, attributes=constants, is_held=True)
+        if type(span) is StudioSpan and span._task is not None:
+            span._task = None  # `set_task` says it, where it is known to hold
         return span
 
     def start() -> Any:
@@ -165,10 +162,10 @@ def _make_starts(
         if context is None:
             context = _get_context()
         try:
-            parent = context.get(SPAN_KEY)
+            parent = context.get(SPAN_KEY) if context else None
             if is_short and parent is None:
-                # StudioSpan.__init__, without the call.
-                span = new(StudioSpan)
+                # `new_span`, without the call.
+                span = StudioSpan()
                 span._tracer = tracer
                 span._name = name
                 span._trace_id = trace_id = new_trace_id()
@@ -183,11 +180,12 @@ def _make_starts(
                 span._kind = internal
                 span._attributes = constants
                 span._simple = True
+                span._token = None
                 span._thread = this_thread.mark
                 span._start = now()
                 activate(span)
             elif is_short and follows_parent and type(parent) is StudioSpan:
-                span = new(StudioSpan)
+                span = StudioSpan()
                 span._tracer = tracer
                 span._name = name
                 span._trace_id = parent._trace_id
@@ -199,6 +197,7 @@ def _make_starts(
                 span._kind = internal
                 span._attributes = constants
                 span._simple = True
+                span._token = None
                 if not parent._simple and parent._trace_state is not None:
                     span._make_unusual(_trace_state=parent._trace_state)
                 span._thread = this_thread.mark
@@ -206,7 +205,7 @@ def _make_starts(
                 activate(span)
             else:
                 span = begin(context)
-            if len(context) == (parent is not None):  # nothing but a span in it
+            if not context or (parent is not None and len(context) == 1):  # nothing else in it
                 span._token = _set_context(Context({SPAN_KEY: span}))
             else:
                 span._token = _set_context(Context({**context, SPAN_KEY: span}))
@@ -251,7 +250,7 @@ def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> ConstantAtt
     """Return the attributes of every run as a span would hold them."""
     if not attributes:
         return None
-    span = StudioSpan(tracer, "", 0, 0, 0, None, 0, this_thread.mark)
+    span = new_span(tracer, "", 0, 0, 0, None, 0, this_thread.mark)
     span.set_attributes(attributes)
     return ConstantAttributes(span._attributes) if span._attributes else None
 
@@ -312,7 +311,9 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
             end(span)
         if not isinstance(error, Exception) or raised_by_signal_handler(error):
             raise error
-        if type(span) is StudioSpan and not is_told and not isinstance(error, ValueError):
+        # The run is ended; a context left elsewhere, and a full stack, are not for us to mend.
+        is_ours = not isinstance(error, (ValueError, RecursionError))
+        if type(span) is StudioSpan and not is_told and is_ours:
             report_internal_error("ending an operation", error)
 
     return finish, end

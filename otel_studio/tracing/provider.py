@@ -79,7 +79,7 @@ class StudioTracerProvider(TracerProvider):
         self.timebase = Timebase(self.clock)
         #: What ended runs pass through; a Studio puts its own line here.
         self.line = Pipeline()
-        self.ended = EndedSpans(backlog, self.timebase, self._running_api_spans, self.sweep)
+        self.ended = EndedSpans(backlog, self.timebase, self.sweep)
         self.ended.line = self.line
         #: Gives what the resource of a forked child says beside the parent's; by default the
         #: SDK's random instance id.
@@ -89,7 +89,7 @@ class StudioTracerProvider(TracerProvider):
         #: Every tracer that this provider made or adopted, while somebody holds it.
         self.made_tracers: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
-        self.active_references: set[ActiveReference] = set()
+        self.active_references: set[Any] = self.ended.references
         #: Spans whose end a thread is telling to processors.
         self.claimed: dict[StudioSpan, object] = {}
         #: Measures the runs of operations from outside; set before the first of them.
@@ -152,8 +152,9 @@ class StudioTracerProvider(TracerProvider):
             return
         self.processors = (*self.processors, span_processor)
         for span in list(self.active):
-            if span._token is not None:
-                span._token = ToldToken(span._token)
+            token = getattr(span, "_token", None)
+            if token is not None:
+                span._token = ToldToken(token)
         seat.unbind_all()  # operations are prepared for the processors that there were
 
     def _batch_processors(self) -> tuple[Any, ...]:
@@ -164,11 +165,6 @@ class StudioTracerProvider(TracerProvider):
     def running(self) -> set[Any]:
         """Return the spans that run now, of operations and of the API."""
         return self.ended.running().difference(self.ended.spans.copy())
-
-    def _running_api_spans(self) -> list[StudioSpan]:
-        spans = [reference() for reference in list(self.active_references)]
-        # One that has ended is among the active ones until it is folded.
-        return [span for span in spans if span is not None and not span._end]
 
     def claim(self, span: StudioSpan) -> bool:
         """Tell whether the caller is the one to tell processors of a span's end.
@@ -193,10 +189,7 @@ class StudioTracerProvider(TracerProvider):
         if not span._end:
             span._tracer.finish(span, span._tracer.now())
         else:
-            reference = span._token
             self.ended.append(span)
-            if type(reference) is ActiveReference:  # or it would count as dropped, too
-                self.active_references.discard(reference)
 
     def sweep(self) -> bool:
         """End the spans of operations that nobody can end any more.
@@ -277,7 +270,6 @@ class StudioTracerProvider(TracerProvider):
     def after_fork_in_child(self) -> None:
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
         self.ended.after_fork_in_child()
-        self.active_references.clear()
         self.claimed.clear()
         self.timebase.refresh()
         seat.unbind_all()  # the first operation in the child wakes what works for it

@@ -72,7 +72,6 @@ class StudioSpan(Span, ReadableSpan):
     _outcome: int = outcome.UNSET
     _failure: Failure | None = None
     _children: Children | None = None
-    _token: Any = None
     #: A weak reference to the asyncio task that runs it.
     _task: weakref.ref[Any] | None = None
     _dropped_attributes: int = 0
@@ -85,32 +84,31 @@ class StudioSpan(Span, ReadableSpan):
     #: The exception that left no room on the stack to end it.
     _lost: BaseException | None = None
 
-    def __init__(
-        self,
-        tracer: StudioTracer,
-        name: str,
-        trace_id: int,
-        span_id: int,
-        flags: int,
-        parent: StudioSpan | None,
-        start: int,
-        thread: ThreadMark,
-    ) -> None:
-        # ReadableSpan.__init__ is left out on purpose: it would allocate every rare part.
-        self._tracer = tracer
-        self._name = name
-        self._trace_id = trace_id
-        self._span_id = span_id
-        self._flags = flags
-        self._parent_span = parent
-        self._start = start
-        self._thread = thread
-        self._end = 0
-        self._kind = SpanKind.INTERNAL
-        self._attributes: dict[str, Any] | None = None
-        #: Whether there is nothing to it but name, ids, kind, times and attributes. A default of
-        #: the class takes ten times as long to read as this.
-        self._simple = True
+    # Every span has these; `new_span` and the prepared starts of `tracing.port` set them. One
+    # that the class had a default for would take ten times as long to read.
+    _tracer: StudioTracer
+    _name: str
+    _trace_id: int
+    _span_id: int
+    _flags: int
+    _parent_span: StudioSpan | None
+    _start: int
+    _end: int
+    _thread: ThreadMark
+    _kind: SpanKind
+    _attributes: dict[str, Any] | None
+    #: Whether there is nothing to it but name, ids, kind, times and attributes.
+    _simple: bool
+    #: What its end gives back: a context's token, or the reference that it is active by.
+    _token: Any
+
+    # That of the SDK would allocate every rare part, and one in Python takes longer than all else.
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__
 
     def _make_unusual(self, **rare: Any) -> None:
         """Give the span something besides name, ids, kind, times and attributes.
@@ -492,6 +490,34 @@ class StudioSpan(Span, ReadableSpan):
             self.record_exception(error, escaped=escaped)
         if set_status:
             self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+
+
+def new_span(
+    tracer: StudioTracer,
+    name: str,
+    trace_id: int,
+    span_id: int,
+    flags: int,
+    parent: StudioSpan | None,
+    start: int,
+    thread: ThreadMark,
+) -> StudioSpan:
+    """Return a span that has begun, which nobody counts as active yet."""
+    span = StudioSpan()
+    span._tracer = tracer
+    span._name = name
+    span._trace_id = trace_id
+    span._span_id = span_id
+    span._flags = flags
+    span._parent_span = parent
+    span._start = start
+    span._thread = thread
+    span._end = 0
+    span._kind = SpanKind.INTERNAL
+    span._attributes = None
+    span._simple = True
+    span._token = None
+    return span
 
 
 def _drop_oldest(attributes: dict[str, Any]) -> None:

@@ -27,11 +27,11 @@ from opentelemetry.util import types
 from otel_studio import seat
 from otel_studio.guard import report_internal_error
 from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.tracing.active import ActiveReference, refer, running_task, this_thread
+from otel_studio.tracing.active import refer, running_task, this_thread
 from otel_studio.tracing.current import CurrentSpan
 from otel_studio.tracing.port import FastPort
 from otel_studio.tracing.sampling import RATIO_MASK, plan
-from otel_studio.tracing.span import StudioSpan, span_name, unix_time
+from otel_studio.tracing.span import StudioSpan, new_span, span_name, unix_time
 
 if TYPE_CHECKING:
     from otel_studio.tracing.provider import StudioTracerProvider
@@ -125,8 +125,8 @@ class StudioTracer(Tracer):
                 start_time,
                 record_exception,
                 set_status_on_exception,
+                end_on_exit,
             ),
-            end_on_exit,
         )
 
     def start_span(
@@ -139,8 +139,13 @@ class StudioTracer(Tracer):
         start_time: int | None = None,
         record_exception: bool = True,
         set_status_on_exception: bool = True,
+        is_held: bool = False,
     ) -> Span:
-        """Start a span that is not made current; see `opentelemetry.trace.Tracer.start_span`."""
+        """Start a span that is not made current; see `opentelemetry.trace.Tracer.start_span`.
+
+        `is_held` is for callers of ours who end it, whatever happens: it lives until its end,
+        instead of being dropped where nobody refers to it.
+        """
         if type(name) is not str:
             name = span_name(name)
         parent = (_get_context() if context is None else context).get(SPAN_KEY)
@@ -164,7 +169,7 @@ class StudioTracer(Tracer):
             if not isinstance(made, tuple):
                 return made
             trace_id, flags, parent_context, attributes, trace_state = made
-        span = StudioSpan(
+        span = new_span(
             self,
             name,
             trace_id,
@@ -192,8 +197,11 @@ class StudioTracer(Tracer):
         task = running_task()
         if task is not None:
             span._task = task
-        reference = span._token = refer(span, self)
-        self.provider.active_references.add(reference)
+        if is_held:
+            self.provider.active.add(span)
+        else:
+            reference = span._token = refer(span, self)
+            self.provider.active_references.add(reference)
         if self.provider.processors:
             self.started(span, context)
         return span
@@ -260,7 +268,7 @@ class StudioTracer(Tracer):
                 report_internal_error(f"on_start of {type(processor).__name__}", error)
 
     def finish(self, span: StudioSpan, end: int) -> None:
-        """End a span; of two threads that do so at once, one is passed over by the fold."""
+        """End a span; of two threads that do so at once, the fold passes over the second."""
         provider = self.provider
         if provider.processors:
             if not provider.claim(span):
@@ -274,19 +282,8 @@ class StudioTracer(Tracer):
             finally:
                 provider.claimed.pop(span, None)
         ended = provider.ended
-        reference = span._token
-        if type(reference) is ActiveReference:
-            provider.active.add(span)  # before its end is known: it runs until it is appended
-            span._end = end
-            ended.append(span)
-            try:
-                provider.active_references.remove(reference)
-            except KeyError:  # it began before a fork: it is passed over
-                provider.active.discard(span)
-            span._token = None
-        else:
-            span._end = end
-            ended.append(span)
+        span._end = end
+        ended.append(span)
         if ended.is_asleep:
             ended.wake_up()
         if len(ended.spans) > ended.limit:

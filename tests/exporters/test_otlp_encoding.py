@@ -34,7 +34,7 @@ from otel_studio import guard
 from otel_studio.exporters import _otlp_caches
 from otel_studio.exporters.otlp_encoding import SpanEncoder
 from otel_studio.tracing.provider import StudioTracerProvider
-from otel_studio.tracing.span import StudioSpan
+from otel_studio.tracing.span import StudioSpan, new_span
 
 RESOURCE = Resource({"service.name": "media", "process.pid": 7})
 SCOPE = InstrumentationScope("cache-service", "1.2")
@@ -100,9 +100,7 @@ def a_studio_span(tracer: Any, span: ReadableSpan) -> StudioSpan:
     context = span.get_span_context()
     assert context is not None
     start, end = span.start_time or 0, span.end_time or 0
-    own = StudioSpan(
-        tracer, span.name, context.trace_id, context.span_id, 1, None, start - OFFSET, 0
-    )
+    own = new_span(tracer, span.name, context.trace_id, context.span_id, 1, None, start - OFFSET, 0)
     own._end = end - OFFSET
     own._kind = span.kind
     own._trace_state = context.trace_state or None
