@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk import metrics
 from prometheus_client import CollectorRegistry
 
 from otel_studio.base.figures import one_collection
 from otel_studio.base.locks import new_lock
 from otel_studio.base.stack import run_elsewhere
 from otel_studio.exporters.prometheus.families import agreeing
-from otel_studio.guard import is_ordinary_code, report_internal_error
+from otel_studio.guard import report_internal_error
 
-#: Seconds that a query from a signal handler waits for the instruments.
+#: Seconds that a query from inside an instrument waits for the instruments.
 _PATIENCE = 1.0
+#: The SDK's metrics, whose locks are not re-entrant.
+_SDK_FOLDER = os.path.dirname(metrics.__file__) + os.sep
 
 
 class StudioPrometheusReader(PrometheusMetricReader):
@@ -53,8 +59,9 @@ class InstrumentText:
             # A signal handler has interrupted a collection of its own thread, whose locks, the
             # SDK's, are not re-entrant: the instruments say what they said last.
             return self._last.get(openmetrics, "")
-        if not is_ordinary_code():
-            # It may have interrupted an instrument in the middle of its lock.
+        if _is_inside_an_instrument():
+            # A signal handler, a finalizer, or the callback of a weak reference: the instrument
+            # may hold its lock.
             run_elsewhere(lambda: self._collect(openmetrics), _PATIENCE)
             return self._last.get(openmetrics, "")
         return self._collect(openmetrics)
@@ -66,3 +73,12 @@ class InstrumentText:
             text = encode(self._collectors).decode()
         self._last[openmetrics] = text
         return text
+
+
+def _is_inside_an_instrument() -> bool:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_SDK_FOLDER):
+            return True
+        frame = frame.f_back
+    return False
