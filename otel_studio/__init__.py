@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_studio import api
+    from otel_studio.assembly.studio import Studio
     from otel_studio.caches.handle import CacheHandle, cache
-    from otel_studio.config import ConfigurationError
-    from otel_studio.default import NotConfigured, configure, shutdown
-    from otel_studio.operations import (
+    from otel_studio.lifecycle import NotConfigured, configure, shutdown
+    from otel_studio.operations.decorator import (
         Operation,
         Service,
         Tracker,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         service,
         track,
     )
-    from otel_studio.studio import Studio
+    from otel_studio.settings.loading import ConfigurationError
     from otel_studio.testing.isolation import Isolated, isolated
     from otel_studio.version import __version__
 
@@ -49,26 +49,26 @@ __all__ = [
 _HOMES = {
     "CacheHandle": "caches.handle",
     "cache": "caches.handle",
-    "ConfigurationError": "config",
+    "ConfigurationError": "settings.loading",
     "Isolated": "testing.isolation",
-    "NotConfigured": "default",
-    "Operation": "operations",
-    "Service": "operations",
-    "Studio": "studio",
-    "Tracker": "operations",
+    "NotConfigured": "lifecycle",
+    "Operation": "operations.decorator",
+    "Service": "operations.decorator",
+    "Studio": "assembly.studio",
+    "Tracker": "operations.decorator",
     "__version__": "version",
-    "configure": "default",
-    "current_operation": "operations",
-    "instrument": "operations",
+    "configure": "lifecycle",
+    "current_operation": "operations.decorator",
+    "instrument": "operations.decorator",
     "isolated": "testing.isolation",
-    "service": "operations",
-    "shutdown": "default",
-    "track": "operations",
+    "service": "operations.decorator",
+    "shutdown": "lifecycle",
+    "track": "operations.decorator",
 }
 
 
 #: What imports OpenTelemetry's SDK.
-_ON_THE_SDK = frozenset({"api", "default", "studio", "testing.isolation"})
+_ON_THE_SDK = frozenset({"api", "lifecycle", "assembly.studio", "testing.isolation"})
 
 
 def __getattr__(name: str) -> Any:
@@ -78,7 +78,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'otel_studio' has no attribute {name!r}")
     if home in _ON_THE_SDK:
-        from otel_studio.sdk_environment import leave_out_unusable
+        from otel_studio.settings.sdk_environment import leave_out_unusable
 
         leave_out_unusable()
     if name == "api":

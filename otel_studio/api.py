@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from otel_studio.default import NotConfigured, current
+from otel_studio.lifecycle import NotConfigured, current
 from otel_studio.queries import Queries
-from otel_studio.registry.records import (
+from otel_studio.registry.operation_records import (
     ActiveCount,
     ActiveOperation,
     ErrorGroupRecord,
@@ -29,7 +29,7 @@ from otel_studio.registry.records import (
 from otel_studio.registry.registry import ServiceNotFound
 
 if TYPE_CHECKING:
-    from otel_studio.caches.records import (
+    from otel_studio.caches.cache_records import (
         CacheAlert,
         CachePerformance,
         KeyAccesses,
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
         SlowAccess,
     )
     from otel_studio.caches.registry import CacheNotFound
-    from otel_studio.logs.level_counts import LogCount
-    from otel_studio.resources.gpu_records import (
+    from otel_studio.gpu.gpu_records import (
         EncodePerformance,
         EncodingSession,
         GpuMetrics,
         GpuProcessShare,
     )
-    from otel_studio.resources.memory_alerts import MemoryThresholds
-    from otel_studio.resources.memory_records import (
+    from otel_studio.logs.level_counts import LogCount
+    from otel_studio.process.memory_alerts import MemoryThresholds
+    from otel_studio.process.memory_records import (
         AllocationWindow,
         AllocatorMemory,
         Fragmentation,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from otel_studio.registry import formats, queries
-from otel_studio.registry.records import (
+from otel_studio.registry.operation_records import (
     ActiveCount,
     ActiveOperation,
     ErrorStatistics,
@@ -17,12 +17,12 @@ from otel_studio.registry.records import (
 )
 
 if TYPE_CHECKING:
-    from otel_studio.caches.records import CacheAlert, CachePerformance
+    from otel_studio.assembly.studio import Studio
+    from otel_studio.caches.cache_records import CacheAlert, CachePerformance
+    from otel_studio.gpu.gpu_records import GpuMetrics
     from otel_studio.logs.level_counts import LogCount
-    from otel_studio.resources.gpu_records import GpuMetrics
-    from otel_studio.resources.memory_alerts import MemoryThresholds
-    from otel_studio.resources.memory_records import MemoryUsage
-    from otel_studio.studio import Studio
+    from otel_studio.process.memory_alerts import MemoryThresholds
+    from otel_studio.process.memory_records import MemoryUsage
 
 
 class Queries:

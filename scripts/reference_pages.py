@@ -14,8 +14,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from otel_studio._settings_table import ROWS, variable_of  # noqa: E402  (it needs the path)
-from otel_studio.config import Settings  # noqa: E402
+from otel_studio.settings.loading import Settings  # noqa: E402
+from otel_studio.settings.table import ROWS, variable_of  # noqa: E402  (it needs the path)
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -139,14 +139,14 @@ def settings_page() -> str:
 
 def telemetry_page() -> str:
     """Return the page of spans and metrics in Markdown."""
+    from otel_studio.base.clock import SystemClock
     from otel_studio.caches.registry import CacheRegistry
-    from otel_studio.clock import SystemClock
+    from otel_studio.gpu.monitor import GpuMonitor
     from otel_studio.logs.level_counts import LevelCounts
     from otel_studio.metrics import self_report
     from otel_studio.metrics.points import ACTIVE, DESCRIPTIONS, DURATION
+    from otel_studio.process.monitor import ResourceMonitor
     from otel_studio.registry.reading import RegistryReading
-    from otel_studio.resources.gpu import GpuMonitor
-    from otel_studio.resources.monitor import ResourceMonitor
 
     kinds = {DURATION: ("histogram", "s"), ACTIVE: ("up-down counter", "{operation}")}
     operations = [

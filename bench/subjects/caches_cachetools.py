@@ -9,8 +9,8 @@ from otel_studio_instrumentation_cachetools import CachetoolsInstrumentor, name_
 
 from bench.subject import Subject
 from bench.subjects.caches_studio import skewed_keys
+from otel_studio.base.clock import SystemClock
 from otel_studio.caches import CacheRegistry
-from otel_studio.clock import SystemClock
 
 
 def make() -> Subject:

@@ -6,8 +6,8 @@ import itertools
 import random
 
 from bench.subject import Subject
+from otel_studio.base.clock import SystemClock
 from otel_studio.caches import CacheRegistry
-from otel_studio.clock import SystemClock
 
 #: As skewed as the reads of a web cache tend to be.
 _SKEW = 0.9

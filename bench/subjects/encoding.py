@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from bench.subject import THREE_ATTRIBUTES, Subject
 from otel_studio.exporters.otlp_encoding import SpanEncoder
-from otel_studio.tracing.provider import StudioTracerProvider
+from otel_studio.spans.provider import StudioTracerProvider
 
 _BATCH = 512
 

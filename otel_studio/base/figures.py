@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_studio.guard import report_internal_error
+from otel_studio.base.guard import report_internal_error
 
 R = TypeVar("R")
 

@@ -7,7 +7,7 @@ import weakref
 from typing import Protocol, runtime_checkable
 
 import otel_studio.base.locks  # noqa: F401  (its hooks are to stand before those made here)
-from otel_studio import guard
+from otel_studio.base import guard
 
 
 @runtime_checkable

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from otel_studio.base.guard import note_internal_error
 from otel_studio.base.locks import Signal
-from otel_studio.guard import note_internal_error
 
 #: Frames that a fold or a query takes at most, with a margin.
 NEEDED: Final = 100

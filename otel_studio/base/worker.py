@@ -6,8 +6,8 @@ import _thread
 import threading
 from collections.abc import Callable
 
+from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import Signal, new_lock
-from otel_studio.guard import report_internal_error
 
 
 class Worker:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from otel_studio.caches.cache import Cache
-from otel_studio.caches.events import UNKNOWN_KEY
-from otel_studio.caches.mapping import RecordingMapping
-from otel_studio.caches.reading import CachesReading, OneCacheReading
-from otel_studio.caches.records import (
+from otel_studio.caches.cache_records import (
     CacheAlert,
     CachePerformance,
     CacheReading,
@@ -14,6 +11,9 @@ from otel_studio.caches.records import (
     SizePrediction,
     SlowAccess,
 )
+from otel_studio.caches.events import UNKNOWN_KEY
+from otel_studio.caches.mapping import RecordingMapping
+from otel_studio.caches.reading import CachesReading, OneCacheReading
 from otel_studio.caches.registry import CacheNotFound, CacheRegistry
 
 __all__ = [

@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import repeat, starmap
 
+from otel_studio.base.clock import Clock
+from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.caches.backend import Answer, Backend
 from otel_studio.caches.events import Event, Preparation
 from otel_studio.caches.state import CacheState
 from otel_studio.caches.statistics import CacheStatistics
-from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error
 
 #: Events that wait before a caller folds them into the statistics.
 FOLD_AT = 1_024

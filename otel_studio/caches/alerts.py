@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
+from otel_studio.base.clock import Clock
 from otel_studio.base.locks import new_lock
+from otel_studio.base.record import iso_time, megabytes
 from otel_studio.base.thresholds import Threshold, check_limits
+from otel_studio.caches.cache_records import CacheAlert
 from otel_studio.caches.reading import CachesReading, OneCacheReading
-from otel_studio.caches.records import CacheAlert
 from otel_studio.caches.report import response_time_ms, sizes_of, tally_of
 from otel_studio.caches.windows import hit_rate
-from otel_studio.clock import Clock
-from otel_studio.record import iso_time, megabytes
 
 #: How often past its threshold a value must be to be critical.
 _CRITICAL_FACTOR = 2.0

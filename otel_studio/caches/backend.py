@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
-from otel_studio.caches.records import CacheReading
-from otel_studio.guard import report_internal_error
+from otel_studio.base.guard import report_internal_error
+from otel_studio.caches.cache_records import CacheReading
 
 Read = Callable[[], CacheReading | None]
 

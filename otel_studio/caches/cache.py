@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, TypeVar
 
+from otel_studio.base.clock import Clock
 from otel_studio.caches.account import FOLD_AT, CacheAccount
 from otel_studio.caches.backend import Answer, Backend, Read
 from otel_studio.caches.events import (
@@ -21,10 +22,9 @@ from otel_studio.caches.keys import KeyLabels
 from otel_studio.caches.mapping import RecordingMapping, size_in_memory
 from otel_studio.caches.reading import CachePart, CacheSizes, OneCacheReading
 from otel_studio.caches.report import performance_of
-from otel_studio.clock import Clock
 
 if TYPE_CHECKING:
-    from otel_studio.caches.records import CachePerformance
+    from otel_studio.caches.cache_records import CachePerformance
 
 K = TypeVar("K")
 V = TypeVar("V")

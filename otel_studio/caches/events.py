@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
+from otel_studio.base.guard import raised_by_signal_handler, warn_once
 from otel_studio.caches.keys import KeyLabels, text_of
 from otel_studio.caches.slow_accesses import Access, floor_of, largest
 from otel_studio.caches.windows import DAY, SECOND, TEN_MINUTES, Tally
-from otel_studio.guard import raised_by_signal_handler, warn_once
 
 HIT, MISS, SET, EVICT, CLEAR = range(5)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from otel_studio import seat
+from otel_studio.base.clock import SystemClock
 from otel_studio.base.locks import new_lock
 from otel_studio.caches.cache import Cache
 from otel_studio.caches.registry import CacheRegistry
-from otel_studio.clock import SystemClock
+from otel_studio.operations import seat
 
 _lock: Final = new_lock()
 

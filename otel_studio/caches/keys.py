@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from otel_studio.guard import raised_by_signal_handler, report_internal_error
+from otel_studio.base.guard import raised_by_signal_handler, report_internal_error
 
 _SHOWN_CHARACTERS = 200
 #: Shown where it could not be found out whether there are secrets in a key.

@@ -6,10 +6,10 @@ import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from otel_studio.caches.records import CacheReading
-from otel_studio.clock import Clock
-from otel_studio.guard import report_internal_error
-from otel_studio.resources.sizing import ObjectSizer
+from otel_studio.base.clock import Clock
+from otel_studio.base.guard import report_internal_error
+from otel_studio.base.sizing import ObjectSizer
+from otel_studio.caches.cache_records import CacheReading
 
 if TYPE_CHECKING:
     from otel_studio.caches.cache import Cache

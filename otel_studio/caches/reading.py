@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from otel_studio.base.codec import readable
 from otel_studio.base.reading import add_counts, add_parts, subtract_counts, subtract_parts
 from otel_studio.caches import slow_accesses
+from otel_studio.caches.cache_records import CacheReading
 from otel_studio.caches.heavy_hitters import HotKeys
-from otel_studio.caches.records import CacheReading
 from otel_studio.caches.reuse import ReuseDistances
 from otel_studio.caches.windows import Tallies, add_slices, subtract_slices
 

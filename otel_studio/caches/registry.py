@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from opentelemetry.metrics import Meter
 
 from otel_studio.base import figures
+from otel_studio.base.clock import Clock
+from otel_studio.base.guard import warn_once
 from otel_studio.base.locks import new_lock
 from otel_studio.base.worker import Worker
 from otel_studio.caches.alerts import CacheThresholds
 from otel_studio.caches.cache import Cache
+from otel_studio.caches.cache_records import CacheAlert, CachePerformance
 from otel_studio.caches.instruments import FIGURES
 from otel_studio.caches.keys import KeyLabels
 from otel_studio.caches.reading import CachesReading
-from otel_studio.caches.records import CacheAlert, CachePerformance
 from otel_studio.caches.report import performance_of
-from otel_studio.clock import Clock
-from otel_studio.guard import warn_once
 
 _OTHER = "__other__"
 
@@ -39,7 +39,7 @@ class CacheRegistry:
             server's memory, a disk cache's size) are asked, on a thread of their own.
 
     Example:
-        >>> from otel_studio.clock import SystemClock
+        >>> from otel_studio.base.clock import SystemClock
         >>> caches = CacheRegistry(SystemClock())
         >>> previews = caches.cache("previews", service="preview-service")
         >>> previews.hit("a.png")

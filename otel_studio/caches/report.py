@@ -8,14 +8,19 @@ from operator import add
 from typing import NamedTuple
 
 from otel_studio.base.reading import add_counts
+from otel_studio.base.record import iso_time, megabytes
+from otel_studio.base.sketch import Sketch
 from otel_studio.caches import slow_accesses
+from otel_studio.caches.cache_records import (
+    CachePerformance,
+    KeyAccesses,
+    SizePrediction,
+    SlowAccess,
+)
 from otel_studio.caches.events import HIT, MISS
 from otel_studio.caches.heavy_hitters import HotKeys
 from otel_studio.caches.reading import CachePart, CacheSizes, OneCacheReading
-from otel_studio.caches.records import CachePerformance, KeyAccesses, SizePrediction, SlowAccess
 from otel_studio.caches.windows import TEN_MINUTES, Tally, hit_rate
-from otel_studio.record import iso_time, megabytes
-from otel_studio.registry.sketch import Sketch
 
 _TOP_KEYS = 20
 _SIZE_FACTORS = (0.5, 1.0, 2.0, 4.0)

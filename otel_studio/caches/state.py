@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from otel_studio.caches.backend import Answer, Backend, Growth, summed
+from otel_studio.caches.cache_records import CacheReading
 from otel_studio.caches.events import Event
-from otel_studio.caches.records import CacheReading
 from otel_studio.caches.statistics import CacheStatistics
 
 

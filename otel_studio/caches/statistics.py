@@ -11,13 +11,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from otel_studio.base.reading import new_epoch
+from otel_studio.base.sketch import Sketch
 from otel_studio.caches.entries import EntryLedger
 from otel_studio.caches.events import CLEAR, EVICT, HIT, MISS, SET, Batch
 from otel_studio.caches.heavy_hitters import HotKeys
 from otel_studio.caches.miss_ratio import READ, REMOVED, STORED, MissRatioCurve
 from otel_studio.caches.slow_accesses import SlowAccesses, keeping
 from otel_studio.caches.windows import HOUR, SECOND, TEN_MINUTES, Tallies
-from otel_studio.registry.sketch import Sketch
 
 #: Reasons of evictions that make room; any other means that the entry became invalid.
 _TO_MAKE_ROOM = frozenset({"size"})

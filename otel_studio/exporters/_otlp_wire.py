@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import Event
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceState
 
-from otel_studio.guard import warn_once
+from otel_studio.base.guard import warn_once
 
 #: What stands before and after the repeated part of a `ResourceSpans` or a `ScopeSpans`.
 Frame = tuple[bytes, bytes]

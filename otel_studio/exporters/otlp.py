@@ -10,9 +10,9 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from otel_studio.base.guard import warn_once
 from otel_studio.exporters import _otel_private
 from otel_studio.exporters.otlp_encoding import SpanEncoder
-from otel_studio.guard import warn_once
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter

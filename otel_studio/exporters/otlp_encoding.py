@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
+from otel_studio.base.guard import report_internal_error
 from otel_studio.exporters import _otlp_wire as wire
 from otel_studio.exporters._otlp_caches import (
     SPAN_PREFIXES,
@@ -23,9 +24,8 @@ from otel_studio.exporters._otlp_caches import (
     SpanShape,
     span_prefix,
 )
-from otel_studio.guard import report_internal_error
-from otel_studio.tracing.constant_attributes import ConstantAttributes
-from otel_studio.tracing.span import StudioSpan
+from otel_studio.spans.constant_attributes import ConstantAttributes
+from otel_studio.spans.span import StudioSpan
 
 _INTERNAL: Final = SpanKind.INTERNAL
 _UNSET: Final = StatusCode.UNSET

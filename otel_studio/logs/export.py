@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as context_api
 
+from otel_studio.base.otel_private import SUPPRESS_KEY
 from otel_studio.logs.joining import EXCEPTION_ATTRIBUTE
-from otel_studio.otel_private import SUPPRESS_KEY
-from otel_studio.redaction import Redactor
+from otel_studio.spans.redaction import Redactor
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LoggerProvider

@@ -10,11 +10,11 @@ from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from otel_studio.guard import report_internal_error
+from otel_studio.base.guard import report_internal_error
 from otel_studio.logs.level_counts import LevelCounts
 from otel_studio.logs.runs import RunFinder, RunRecords
-from otel_studio.redaction import REDACTED, Redactor
-from otel_studio.tracing.ended_run import KeptLog, OpenRun
+from otel_studio.spans.ended_run import KeptLog, OpenRun
+from otel_studio.spans.redaction import REDACTED, Redactor
 
 #: The attributes that a record carries, empty outside of any operation. For
 #: `logging.Formatter(format, defaults=NO_IDS)`: records made before `configure()` and after

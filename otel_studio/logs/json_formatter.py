@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from otel_studio.base.record import iso_time
 from otel_studio.logs.joining import EXCEPTION_ATTRIBUTE, NO_IDS
-from otel_studio.record import iso_time
 
 try:
     from pythonjsonlogger.json import JsonFormatter as _Base

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from otel_studio.base import figures
 from otel_studio.base.locks import new_lock
 from otel_studio.base.reading import new_epoch
+from otel_studio.base.record import Record
 from otel_studio.logs.reading import FIGURES, Key, LogsPart, LogsReading
-from otel_studio.record import Record
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter

@@ -18,15 +18,15 @@ from opentelemetry.trace import (
 )
 
 from otel_studio.base import outcome
+from otel_studio.base.guard import report_internal_error, write_notes
 from otel_studio.base.locks import Signal
+from otel_studio.base.otel_private import SUPPRESS_KEY
 from otel_studio.base.worker import Worker
-from otel_studio.guard import report_internal_error, write_notes
 from otel_studio.logs.run_reports import Report, words_of
-from otel_studio.otel_private import SUPPRESS_KEY
-from otel_studio.redaction import Redactor
 from otel_studio.registry.failures import error_text
-from otel_studio.tracing.buffer import Change
-from otel_studio.tracing.ended_run import EndedRun, duration_of, outcome_of
+from otel_studio.spans.buffer import Change
+from otel_studio.spans.ended_run import EndedRun, duration_of, outcome_of
+from otel_studio.spans.redaction import Redactor
 
 #: Reports that may wait; past it further ones are counted, and that is said.
 MAX_WAITING = 2_000

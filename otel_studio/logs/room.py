@@ -6,17 +6,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from otel_studio.clock import Clock
-from otel_studio.config import Settings
-from otel_studio.guard import report_internal_error
+from otel_studio.base.clock import Clock
+from otel_studio.base.guard import report_internal_error
 from otel_studio.logs.joining import LogJoin
 from otel_studio.logs.level_counts import LevelCounts, LogCount, log_counts
 from otel_studio.logs.reading import LogsReading
 from otel_studio.logs.reporter import RunReporter
 from otel_studio.logs.run_reports import RunRules
 from otel_studio.logs.runs import RunFinder, RunRecords
-from otel_studio.redaction import Redactor
-from otel_studio.tracing.buffer import EndedSpans
+from otel_studio.settings.loading import Settings
+from otel_studio.spans.buffer import EndedSpans
+from otel_studio.spans.redaction import Redactor
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter

@@ -10,9 +10,9 @@ from typing import Protocol
 from otel_studio.base import outcome
 from otel_studio.base.locks import new_lock
 from otel_studio.logs.runs import RunRecords
-from otel_studio.tracing.active import ThreadMark
-from otel_studio.tracing.buffer import Change
-from otel_studio.tracing.ended_run import (
+from otel_studio.spans.active import ThreadMark
+from otel_studio.spans.buffer import Change
+from otel_studio.spans.ended_run import (
     EndedRun,
     OpenRun,
     duration_of,

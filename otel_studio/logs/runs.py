@@ -9,9 +9,9 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from otel_studio.base.locks import new_lock
-from otel_studio.otel_private import SPAN_KEY, context_functions
-from otel_studio.tracing.ended_run import KeptLog, OpenRun
-from otel_studio.tracing.span import StudioSpan
+from otel_studio.base.otel_private import SPAN_KEY, context_functions
+from otel_studio.spans.ended_run import KeptLog, OpenRun
+from otel_studio.spans.span import StudioSpan
 
 #: Runs above the innermost one that a record is kept with too.
 _MAX_DEPTH = 16

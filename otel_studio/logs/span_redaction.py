@@ -9,13 +9,13 @@ from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link
 
 from otel_studio.base import outcome
-from otel_studio.failure import Failure
-from otel_studio.guard import note_internal_error
-from otel_studio.redaction import Redactor
-from otel_studio.tracing.constant_attributes import ConstantAttributes
-from otel_studio.tracing.ended_run import OpenRun
-from otel_studio.tracing.exception_event import ExceptionEvent
-from otel_studio.tracing.span import StudioSpan
+from otel_studio.base.failure import Failure
+from otel_studio.base.guard import note_internal_error
+from otel_studio.spans.constant_attributes import ConstantAttributes
+from otel_studio.spans.ended_run import OpenRun
+from otel_studio.spans.exception_event import ExceptionEvent
+from otel_studio.spans.redaction import Redactor
+from otel_studio.spans.span import StudioSpan
 
 
 class RedactedFailure(Failure):

@@ -10,9 +10,9 @@ from opentelemetry.sdk.metrics import export
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from otel_studio.base.figures import one_collection
+from otel_studio.base.guard import guarded, report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.base.reading import process_epoch
-from otel_studio.guard import guarded, report_internal_error
 from otel_studio.metrics.histogram_parts import ExponentialPart, HistogramPart
 from otel_studio.metrics.instrument_points import (
     AnyPoints,

@@ -22,7 +22,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RegistryReading, ServicePart, ServiceReading
 from otel_studio.registry.series import SeriesKey
-from otel_studio.tracing.ended_run import duration_of
+from otel_studio.spans.ended_run import duration_of
 
 DURATION = "otel_studio.operation.duration"
 ACTIVE = "otel_studio.operation.active"

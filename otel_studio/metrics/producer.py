@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from otel_studio import otel_sdk_private
+from otel_studio.base import otel_sdk_private
 from otel_studio.base.figures import one_collection
+from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
-from otel_studio.guard import report_internal_error
 from otel_studio.metrics.points import PointMaker, merged
 from otel_studio.registry.reading import RegistryReading
 

@@ -11,8 +11,7 @@ from typing import Final
 
 from opentelemetry.metrics import Meter
 
-from otel_studio import guard
-from otel_studio.base import figures
+from otel_studio.base import figures, guard
 from otel_studio.base.codec import readable
 from otel_studio.base.figures import Figure, Point, one
 from otel_studio.base.reading import (

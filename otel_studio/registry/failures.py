@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from otel_studio.failure import safe_text
-from otel_studio.tracing.ended_run import EndedRun, RunFailure
+from otel_studio.base.failure import safe_text
+from otel_studio.spans.ended_run import EndedRun, RunFailure
 
 #: What OpenTelemetry's conventions call an error whose type is not known.
 UNKNOWN_TYPE = "_OTHER"

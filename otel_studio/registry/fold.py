@@ -14,7 +14,8 @@ from opentelemetry.trace import StatusCode
 
 from otel_studio.base import outcome
 from otel_studio.base.frozen import draft_of
-from otel_studio.guard import note_internal_error, note_once
+from otel_studio.base.guard import note_internal_error, note_once
+from otel_studio.base.sketch import Sketch
 from otel_studio.registry.errors import OTHER, GroupDrafts, GroupKey, group_of
 from otel_studio.registry.labels import batches_of
 from otel_studio.registry.limits import Limits
@@ -22,8 +23,7 @@ from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RATE_SECONDS, ServicePart
 from otel_studio.registry.series import SeriesKey, empty
 from otel_studio.registry.series import with_runs as with_runs_in
-from otel_studio.registry.sketch import Sketch
-from otel_studio.tracing.ended_run import EndedRun, duration_of, outcome_of
+from otel_studio.spans.ended_run import EndedRun, duration_of, outcome_of
 
 #: Runs by service and operation.
 Groups = Mapping[tuple[str, str], list[EndedRun]]

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from otel_studio.registry.records import OperationMetrics, ServiceSummary
+from otel_studio.registry.operation_records import OperationMetrics, ServiceSummary
 
 
 def as_json(summaries: Sequence[ServiceSummary]) -> str:

@@ -9,9 +9,9 @@ from typing import Final
 from opentelemetry.trace import StatusCode
 
 from otel_studio.base import codec, outcome
-from otel_studio.failure import safe_text
+from otel_studio.base.failure import safe_text
 from otel_studio.registry.failures import describe_failure
-from otel_studio.tracing.ended_run import EndedRun, KeptLog, outcome_of
+from otel_studio.spans.ended_run import EndedRun, KeptLog, outcome_of
 
 #: What an attribute of a kept run may be.
 AttributeValue = str | bool | int | float | tuple[str | bool | int | float | None, ...]

@@ -8,7 +8,7 @@ from typing import Final
 from otel_studio.registry.errors import OTHER, GroupKey
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.series import SeriesKey
-from otel_studio.tracing.ended_run import EndedRun
+from otel_studio.spans.ended_run import EndedRun
 
 #: Error types that get a series of their own in one operation; more share `__other__`.
 _MAX_ERROR_TYPES: Final = 20

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from otel_studio.base.codec import LEFT_OUT
 from otel_studio.base.reading import add_parts, subtract_parts
+from otel_studio.base.sketch import Sketch, bucket_edges
 from otel_studio.registry.kept import Kept, last_of, latest, slowest_of, without
 from otel_studio.registry.series import Series, SeriesKey, at_bounds, relabelled
-from otel_studio.registry.sketch import Sketch, bucket_edges
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_studio.base import outcome
-from otel_studio.record import iso_time
+from otel_studio.base.record import iso_time
 from otel_studio.registry.errors import ErrorGroup
 from otel_studio.registry.failures import describe_failure, error_text
 from otel_studio.registry.kept import Kept
 from otel_studio.registry.operation import Operation
-from otel_studio.registry.reading import RegistryReading, ServicePart
-from otel_studio.registry.records import (
+from otel_studio.registry.operation_records import (
     ActiveCount,
     ActiveOperation,
     ErrorGroupRecord,
@@ -30,10 +29,11 @@ from otel_studio.registry.records import (
     SlowOperation,
     TimeShare,
 )
+from otel_studio.registry.reading import RegistryReading, ServicePart
 from otel_studio.registry.registry import ServiceNotFound
 from otel_studio.registry.stacks import current_stack
-from otel_studio.tracing.active import ThreadMark
-from otel_studio.tracing.ended_run import EndedRun, duration_of, outcome_of
+from otel_studio.spans.active import ThreadMark
+from otel_studio.spans.ended_run import EndedRun, duration_of, outcome_of
 
 _MS = 1e6
 #: What a run that is kept ends with; one that is abandoned is counted only.

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from otel_studio.base.clock import Clock
+from otel_studio.base.guard import is_ordinary_code
 from otel_studio.base.reading import new_epoch
 from otel_studio.base.stack import has_room, run_elsewhere
-from otel_studio.clock import Clock
-from otel_studio.guard import is_ordinary_code
 from otel_studio.registry.fold import Groups, Labels, fold, place_operation, place_service
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.reading import (
@@ -18,8 +18,8 @@ from otel_studio.registry.reading import (
     ServicePart,
     ServiceReading,
 )
-from otel_studio.tracing.buffer import Change, EndedSpans
-from otel_studio.tracing.ended_run import EndedRun, keep_start_times
+from otel_studio.spans.buffer import Change, EndedSpans
+from otel_studio.spans.ended_run import EndedRun, keep_start_times
 
 
 class Known(NamedTuple):
@@ -83,7 +83,7 @@ class Registry:
     # Filling
 
     def prepare(self, groups: Groups, ended: int, ignored: int) -> Change:
-        """Return what puts a batch among what is known; see `tracing.pipeline`."""
+        """Return what puts a batch among what is known; see `spans.pipeline`."""
         known = self._folded(self._known[0], groups, ended, ignored)
         while self._resets:
             known = self._reset(known, self._resets.popleft())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import FrameType
 from typing import Any
 
-from otel_studio.failure import is_own_file
+from otel_studio.base.failure import is_own_file
 
 #: Calls shown at most; of a deeper stack the innermost ones.
 _MAX_FRAMES = 50

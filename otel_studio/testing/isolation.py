@@ -10,13 +10,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from otel_studio.clock import Clock
-from otel_studio.config import load_settings
-from otel_studio.default import overriding
+from otel_studio.assembly.studio import Studio
+from otel_studio.base.clock import Clock
+from otel_studio.lifecycle import overriding
 from otel_studio.registry import queries
-from otel_studio.registry.records import OperationMetrics, Run
-from otel_studio.studio import Studio
-from otel_studio.tracing.active import AbandonedSpan
+from otel_studio.registry.operation_records import OperationMetrics, Run
+from otel_studio.settings.loading import load_settings
+from otel_studio.spans.active import AbandonedSpan
 
 
 class IncrementalIds(IdGenerator):
@@ -198,7 +198,7 @@ def isolated(
     reads no environment and sends nothing.
 
     Args:
-        clock: the machine's by default; `otel_studio.clock.ManualClock()` for exact durations.
+        clock: the machine's by default; `otel_studio.base.clock.ManualClock()` for exact durations.
         id_generator: makes ids; random by default.
         metric_readers: OpenTelemetry metric readers, such as `InMemoryMetricReader()`.
         **settings: as for `configure`.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from otel_studio import guard
+from otel_studio.base import guard
 
 
 @pytest.fixture(autouse=True)

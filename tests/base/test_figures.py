@@ -7,7 +7,7 @@ import threading
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from otel_studio import guard
+from otel_studio.base import guard
 from otel_studio.base.figures import (
     Figure,
     Point,

@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from forked import in_forked_child
-from otel_studio import guard
-from otel_studio.base import forking
+from otel_studio.base import forking, guard
 from otel_studio.base.locks import new_lock, was_held_at_fork
 
 

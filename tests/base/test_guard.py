@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import otel_studio
-from otel_studio import guard
+from otel_studio.base import guard
 
 
 def test_a_noted_failure_is_counted_at_once_and_written_later(

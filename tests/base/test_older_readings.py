@@ -13,15 +13,35 @@ import pytest
 
 from otel_studio.base import codec, outcome
 from otel_studio.base._codec_types import Forms, Registration
+from otel_studio.base.sketch import Sketch
 from otel_studio.caches import CacheReading, CachesReading, OneCacheReading
 from otel_studio.caches.heavy_hitters import HotKeys
 from otel_studio.caches.reading import CachePart, CacheSizes
 from otel_studio.caches.reuse import ReuseDistances
 from otel_studio.caches.windows import Tallies
+from otel_studio.gpu.encoders import EncodePart, EncodeStatistics
+from otel_studio.gpu.reading import reading_of
+from otel_studio.gpu.tiers import (
+    DeviceIdentity,
+    DeviceSnapshot,
+    FastReading,
+    MediumReading,
+    ProcessShare,
+    SlowReading,
+)
 from otel_studio.logs.reading import LogsPart, LogsReading
 from otel_studio.metrics.instrument_points import Count, Last, Latest, Level
 from otel_studio.metrics.instruments_reading import Instrument, InstrumentsReading, PointKey
 from otel_studio.metrics.self_report import SelfPart, SelfReading
+from otel_studio.process.allocators import AllocatorReading
+from otel_studio.process.event_loop import LoopReading
+from otel_studio.process.machine_reading import MachineReading
+from otel_studio.process.memory_records import AllocationWindow, PackageMemory
+from otel_studio.process.process_reading import CollectionCounts, ProcessCounts, ProcessPart
+from otel_studio.process.reading import ResourceReading
+from otel_studio.process.service_memory import ServiceReading as ServiceMemoryReading
+from otel_studio.process.system import SystemReading
+from otel_studio.process.watch_reading import AllocationSums, PauseReading, WatchPart
 from otel_studio.registry.errors import ErrorGroup
 from otel_studio.registry.kept import KeptFailure, KeptRun
 from otel_studio.registry.operation import Bounds, Operation
@@ -32,27 +52,7 @@ from otel_studio.registry.reading import (
     ServiceReading,
 )
 from otel_studio.registry.series import Series
-from otel_studio.registry.sketch import Sketch
-from otel_studio.resources.allocators import AllocatorReading
-from otel_studio.resources.encoders import EncodePart, EncodeStatistics
-from otel_studio.resources.event_loop import LoopReading
-from otel_studio.resources.gpu_reading import reading_of
-from otel_studio.resources.gpu_readings import (
-    DeviceIdentity,
-    DeviceSnapshot,
-    FastReading,
-    MediumReading,
-    ProcessShare,
-    SlowReading,
-)
-from otel_studio.resources.machine_reading import MachineReading
-from otel_studio.resources.memory_records import AllocationWindow, PackageMemory
-from otel_studio.resources.process_reading import CollectionCounts, ProcessCounts, ProcessPart
-from otel_studio.resources.reading import ResourceReading
-from otel_studio.resources.service_memory import ServiceReading as ServiceMemoryReading
-from otel_studio.resources.system import SystemReading
-from otel_studio.resources.watch_reading import AllocationSums, PauseReading, WatchPart
-from otel_studio.tracing.ended_run import KeptLog
+from otel_studio.spans.ended_run import KeptLog
 
 OLDER = Path(__file__).parent / "older"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from forked import in_forked_child
-from otel_studio import guard
+from otel_studio.base import guard
 from otel_studio.base.worker import Worker
 
 from parts import wait_until

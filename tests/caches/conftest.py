@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import forget_said
 from otel_studio.caches import Cache, CachePerformance, CacheRegistry
-from otel_studio.clock import ManualClock
-from otel_studio.guard import forget_said
 
 
 @pytest.fixture(autouse=True)

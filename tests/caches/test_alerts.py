@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from otel_studio.base.clock import ManualClock
 from otel_studio.caches import Cache, CacheNotFound, CacheReading, CacheRegistry
-from otel_studio.clock import ManualClock
 
 
 def test_each_threshold_has_its_alert(previews: Cache, caches: CacheRegistry) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from otel_studio.base.clock import ManualClock, SystemClock
+from otel_studio.base.guard import internal_errors
 from otel_studio.caches import Cache, CacheReading, CacheRegistry
-from otel_studio.clock import ManualClock, SystemClock
-from otel_studio.guard import internal_errors
 
 
 def test_counts_of_a_backend_enter_the_windows(previews: Cache, report, clock: ManualClock) -> None:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.base.forking import watch
 from otel_studio.caches import Cache, CacheReading, CacheRegistry
 from otel_studio.caches.account import FOLD_AT
-from otel_studio.clock import ManualClock, SystemClock
 
 
 def test_empty_cache_has_no_figures(previews: Cache, report) -> None:

@@ -17,12 +17,12 @@ import pytest
 
 import otel_studio.caches
 from forked import in_forked_child
+from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.base.forking import watch
 from otel_studio.base.locks import is_known
 from otel_studio.caches import Cache, CacheReading, CacheRegistry
 from otel_studio.caches.account import FOLD_AT
 from otel_studio.caches.events import HIT
-from otel_studio.clock import ManualClock, SystemClock
 
 #: Seconds after which what waits is taken for a deadlock.
 PATIENCE = 20.0

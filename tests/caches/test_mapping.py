@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_studio.base.clock import ManualClock
 from otel_studio.caches import Cache, CacheRegistry
-from otel_studio.clock import ManualClock
 
 
 class Bounded(OrderedDict[Any, Any]):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from forked import in_forked_child
 from otel_studio.base import codec
+from otel_studio.base.clock import ManualClock
 from otel_studio.base.forking import watch
 from otel_studio.caches import CacheReading, CacheRegistry, CachesReading, OneCacheReading
 from otel_studio.caches.heavy_hitters import HotKeys
@@ -23,7 +24,6 @@ from otel_studio.caches.report import performance_of
 from otel_studio.caches.reuse import ReuseDistances
 from otel_studio.caches.slow_accesses import Access, _slowest_of
 from otel_studio.caches.windows import Tallies
-from otel_studio.clock import ManualClock
 
 #: What happened once: cache, epoch, slice of time, kind, and how much of it. Few and small, so
 #: that two readings meet in them.

@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from forked import in_forked_child
+from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.base.forking import Room, watch
+from otel_studio.base.guard import internal_errors
 from otel_studio.caches import CacheReading, CacheRegistry
-from otel_studio.clock import ManualClock, SystemClock
-from otel_studio.guard import internal_errors
 
 from parts import wait_until
 

@@ -12,7 +12,7 @@ import otel_studio as studio
 from examples.demo_driver.facts import facts
 from examples.demo_driver.screen import LastRecords, Screen, milliseconds, operations_table
 from otel_studio import api
-from otel_studio.registry.records import OperationMetrics, ServiceSummary
+from otel_studio.registry.operation_records import OperationMetrics, ServiceSummary
 
 
 def metrics(count: int, duration: float | None = 1_234.5) -> OperationMetrics:

@@ -12,7 +12,7 @@ from rich.console import Console
 import otel_studio as studio
 from examples.demo_driver import summary
 from otel_studio import api
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 
 
 def summed_up() -> str:

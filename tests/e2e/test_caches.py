@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import otel_studio
 from otel_studio import api
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 
 SECOND = 1_000_000_000
 HOUR = 3_600

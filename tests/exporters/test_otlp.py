@@ -21,14 +21,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext
 
-from otel_studio import guard
+from otel_studio.assembly.bounded_shutdown import end_within
+from otel_studio.base import guard
 from otel_studio.exporters import _otel_private, otlp
 from otel_studio.exporters.otlp import (
     build_log_exporter,
     build_metric_exporter,
     build_span_exporter,
 )
-from otel_studio.exporters.shutdown import end_within
 
 from parts import free_port
 

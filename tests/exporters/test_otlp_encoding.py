@@ -30,11 +30,11 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_studio import guard
+from otel_studio.base import guard
 from otel_studio.exporters import _otlp_caches
 from otel_studio.exporters.otlp_encoding import SpanEncoder
-from otel_studio.tracing.provider import StudioTracerProvider
-from otel_studio.tracing.span import StudioSpan, new_span
+from otel_studio.spans.provider import StudioTracerProvider
+from otel_studio.spans.span import StudioSpan, new_span
 
 RESOURCE = Resource({"service.name": "media", "process.pid": 7})
 SCOPE = InstrumentationScope("cache-service", "1.2")

@@ -16,12 +16,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import otel_studio
-from otel_studio import api, guard
-from otel_studio.clock import ManualClock
-from otel_studio.config import load_settings
-from otel_studio.default import overriding
+from otel_studio import api
+from otel_studio.assembly.studio import Studio
+from otel_studio.base import guard
+from otel_studio.base.clock import ManualClock
 from otel_studio.exporters.prometheus import PrometheusExporter
-from otel_studio.studio import Studio
+from otel_studio.lifecycle import overriding
+from otel_studio.settings.loading import load_settings
 from otel_studio.testing.isolation import isolated
 
 from parts import free_port, need

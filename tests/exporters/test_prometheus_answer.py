@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from otel_studio import guard
+from otel_studio.base import guard
 from otel_studio.exporters.prometheus.answer import Answer, answer, wants_gzip, wants_openmetrics
 
 PROMETHEUS = (

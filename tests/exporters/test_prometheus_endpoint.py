@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from forked import in_forked_child
-from otel_studio import guard
+from otel_studio.base import guard
 from otel_studio.exporters.prometheus import endpoint as module
 from otel_studio.exporters.prometheus.answer import Answer
 from otel_studio.exporters.prometheus.endpoint import MAX_CONNECTIONS, Endpoint

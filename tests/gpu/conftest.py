@@ -9,11 +9,11 @@ import pynvml
 import pytest
 
 from fake_nvml import FakeDriver, build_library, two_cards
-from otel_studio.clock import ManualClock
-from otel_studio.guard import forget_said
-from otel_studio.resources.encoders import EncodeSources
-from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.gpu_process import OwnProcess
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import forget_said
+from otel_studio.gpu.encoders import EncodeSources
+from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.gpu.own_process import OwnProcess
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import pytest
 
 import otel_studio
 from fake_nvml import FakeDriver
-from otel_studio import seat
-from otel_studio.guard import internal_errors
-from otel_studio.resources import encoders
-from otel_studio.resources.encoders import EncodeSources, EncodeStatistics, register_encode_source
-from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.gpu_records import EncodePerformance
+from otel_studio.base.guard import internal_errors
+from otel_studio.gpu import encoders
+from otel_studio.gpu.encoders import EncodeSources, EncodeStatistics, register_encode_source
+from otel_studio.gpu.gpu_records import EncodePerformance
+from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.operations import seat
 
 
 class _Source:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from fake_nvml import A10, H100, MIG_SMALL, FakeDriver, mig_card, two_cards
-from otel_studio.clock import ManualClock
-from otel_studio.guard import internal_errors
-from otel_studio.resources import gpu_nvml
-from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.gpu_reader import ANSWERS_NOTHING, NO_DEVICES, NONE_VISIBLE, NOT_LISTED
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import internal_errors
+from otel_studio.gpu import nvml as gpu_nvml
+from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.gpu.reader import ANSWERS_NOTHING, NO_DEVICES, NONE_VISIBLE, NOT_LISTED
 
 Statuses = dict[str, str | None]
 
@@ -283,7 +283,7 @@ def test_a_fault_of_ours_with_one_device(
     driver: FakeDriver, monitor: GpuMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is counted, and neither the other devices nor the other tiers suffer."""
-    monkeypatch.setattr("otel_studio.resources.gpu_reader.read_slow", _raise(RuntimeError("ours")))
+    monkeypatch.setattr("otel_studio.gpu.reader.read_slow", _raise(RuntimeError("ours")))
     assert _statuses(monitor) == {A10: "ok", H100: "ok"}
     assert sum(internal_errors.values()) == 2
 

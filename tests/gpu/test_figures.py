@@ -9,9 +9,9 @@ import pynvml
 import pytest
 
 from fake_nvml import A10, H100, MEGABYTE, MIG_LARGE, MIG_SMALL, FakeDriver, mig_card
-from otel_studio.clock import ManualClock
-from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.gpu_records import EncodingSession, GpuMetrics
+from otel_studio.base.clock import ManualClock
+from otel_studio.gpu.gpu_records import EncodingSession, GpuMetrics
+from otel_studio.gpu.monitor import GpuMonitor
 
 
 def _read(monitor: GpuMonitor) -> dict[str, GpuMetrics]:

@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fake_nvml import A10, H100, MEGABYTE, MIG_SMALL, FakeDriver, mig_card
-from otel_studio.clock import ManualClock
-from otel_studio.guard import internal_errors
-from otel_studio.resources.gpu import GpuMonitor
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import internal_errors
+from otel_studio.gpu.monitor import GpuMonitor
 
 Points = dict[tuple[str, ...], float]
 
@@ -262,7 +262,7 @@ def test_a_fault_in_a_callback_stays_ours(
     def broken(_: object) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("otel_studio.resources.gpu_instruments.attributes", broken)
+    monkeypatch.setattr("otel_studio.gpu.instruments.attributes", broken)
     assert exits.reader.get_metrics_data() is None
     assert internal_errors["the figure hw.power"] == 1
 

@@ -23,8 +23,8 @@ import json, sys
 sys.path[:0] = [{str(ROOT)!r}]
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from otel_studio.clock import SystemClock
-from otel_studio.resources.gpu import GpuMonitor
+from otel_studio.base.clock import SystemClock
+from otel_studio.gpu.monitor import GpuMonitor
 
 reader = InMemoryMetricReader()
 provider = MeterProvider(metric_readers=[reader])

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fake_nvml import FakeDriver, as_text, two_cards
-from otel_studio.clock import ManualClock, SystemClock
-from otel_studio.guard import internal_errors
-from otel_studio.resources.gpu import (
+from otel_studio.base.clock import ManualClock, SystemClock
+from otel_studio.base.guard import internal_errors
+from otel_studio.gpu.monitor import (
     NOT_READ_YET,
     NOT_STARTED,
     STOPPED,
@@ -149,8 +149,8 @@ def test_a_forked_child(driver: FakeDriver, in_a_call: bool, tmp_path: Path, lib
 import os, sys, threading, time, traceback
 sys.path[:0] = [{str(ROOT)!r}]
 import pynvml
-from otel_studio.clock import SystemClock
-from otel_studio.resources.gpu import FORKED_IN_A_CALL, GpuMonitor
+from otel_studio.base.clock import SystemClock
+from otel_studio.gpu.monitor import FORKED_IN_A_CALL, GpuMonitor
 
 in_a_call = {in_a_call}
 inside, go_on = threading.Event(), threading.Event()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from fake_nvml import A10, MEGABYTE, MIG_LARGE, FakeDriver, mig_card
-from otel_studio.clock import ManualClock
-from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.gpu_process import UNKNOWN_IN_CONTAINER, OwnProcess
-from otel_studio.resources.gpu_records import GpuProcessShare
+from otel_studio.base.clock import ManualClock
+from otel_studio.gpu.gpu_records import GpuProcessShare
+from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.gpu.own_process import UNKNOWN_IN_CONTAINER, OwnProcess
 
 
 def _share(clock: ManualClock, process: OwnProcess, device: str = A10) -> GpuProcessShare:

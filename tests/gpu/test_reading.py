@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from otel_studio.base import codec
 from otel_studio.base.figures import points_of
-from otel_studio.resources.encoders import EncodePart, EncodeSources, EncodeStatistics
-from otel_studio.resources.gpu_instruments import FIGURES
-from otel_studio.resources.gpu_reading import GpuReading, reading_of
-from otel_studio.resources.gpu_readings import (
+from otel_studio.gpu.encoders import EncodePart, EncodeSources, EncodeStatistics
+from otel_studio.gpu.gpu_records import utilization_metrics
+from otel_studio.gpu.instruments import FIGURES
+from otel_studio.gpu.reading import GpuReading, reading_of
+from otel_studio.gpu.tiers import (
     DeviceIdentity,
     DeviceSnapshot,
     FastReading,
@@ -21,7 +22,6 @@ from otel_studio.resources.gpu_readings import (
     ProcessShare,
     SlowReading,
 )
-from otel_studio.resources.gpu_records import utilization_metrics
 from plain_data import unplain_fields
 
 #: A busy machine is no failure.

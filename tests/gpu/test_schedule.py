@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_nvml import FakeDriver
-from otel_studio.clock import ManualClock
-from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.gpu_schedule import Schedule, Tier
+from otel_studio.base.clock import ManualClock
+from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.gpu.schedule import Schedule, Tier
 
 _SECOND = 1_000_000_000
 

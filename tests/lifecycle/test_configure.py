@@ -11,8 +11,10 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_studio
-from otel_studio import api, guard, otel_private, seat
-from otel_studio.tracing.provider import StudioTracerProvider
+from otel_studio import api
+from otel_studio.base import guard, otel_private
+from otel_studio.operations import seat
+from otel_studio.spans.provider import StudioTracerProvider
 
 from parts import free_port
 from program import run_program

@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased
 
 import otel_studio
-from otel_studio import api, guard
+from otel_studio import api
+from otel_studio.base import guard
 from otel_studio.testing.isolation import isolated
 
 from both_providers import attached
@@ -296,9 +297,9 @@ def test_a_variable_that_the_other_sdk_has_answered_is_not_warned_of(monkeypatch
 def test_a_provider_of_another_make_is_left_alone(caplog):
     """One without span processors cannot be attached to: operations are counted all the same."""
     caplog.set_level(logging.WARNING)
-    from otel_studio import otel_private
-    from otel_studio.config import load_settings
-    from otel_studio.studio import Studio
+    from otel_studio.assembly.studio import Studio
+    from otel_studio.base import otel_private
+    from otel_studio.settings.loading import load_settings
 
     before = otel_private.global_tracer_provider(), otel_private.global_meter_provider()
     meters = MeterProvider(shutdown_on_exit=False)

@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_studio
 from forked import in_forked_child
-from otel_studio import api, guard, otel_private
-from otel_studio.tracing.export import ExportQueue
+from otel_studio import api
+from otel_studio.base import guard, otel_private
+from otel_studio.spans.export import ExportQueue
 
 from both_providers import PROVIDERS
 from parts import need, wait_until
@@ -398,7 +399,7 @@ def application(environ, start_response):
     found = otel_studio.api.get_service_metrics("shop")
     answer = json.dumps([
         os.getpid(),
-        otel_studio.default.current().resource.attributes["service.instance.id"],
+        otel_studio.lifecycle.current().resource.attributes["service.instance.id"],
         {name: m.count for name, m in found.operation_metrics.items()},
     ]).encode()
     start_response("200 OK", [("Content-Type", "application/json")])

@@ -13,8 +13,8 @@ import pytest
 
 import otel_studio
 from lock_walk import locks_alive, made_in, sources_of
-from otel_studio import api, guard, otel_private
-from otel_studio.base import locks
+from otel_studio import api
+from otel_studio.base import guard, locks, otel_private
 
 PACKAGE = Path(otel_studio.__file__).parent
 #: The one place.

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from otel_studio.caches.registry import CacheRegistry
-from otel_studio.resources.gpu import GpuMonitor
-from otel_studio.resources.monitor import ResourceMonitor
+from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.process.monitor import ResourceMonitor
 from otel_studio.testing.isolation import isolated
 
 THREADS = 8

@@ -5,11 +5,12 @@ from __future__ import annotations
 from opentelemetry import trace
 
 import otel_studio
-from otel_studio import api, seat
+from otel_studio import api
 from otel_studio.base.forking import Room
+from otel_studio.operations import seat
+from otel_studio.operations.seat import Seat
+from otel_studio.operations.wrapping import describe_argument
 from otel_studio.queries import Queries
-from otel_studio.seat import Seat
-from otel_studio.wrapping import describe_argument
 
 
 def test_isolation_swaps_provider_caches_limits_thresholds_and_listener() -> None:

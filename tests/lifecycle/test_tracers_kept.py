@@ -11,7 +11,8 @@ from opentelemetry import trace
 from opentelemetry.sdk import trace as sdk_trace
 
 import otel_studio
-from otel_studio import api, otel_private
+from otel_studio import api
+from otel_studio.base import otel_private
 
 
 @pytest.fixture(autouse=True)

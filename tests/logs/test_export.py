@@ -16,8 +16,8 @@ from opentelemetry.sdk.resources import Resource
 
 import otel_studio
 from joined_logs import Joined, failed_run, joined_logs
+from otel_studio.base.otel_private import SUPPRESS_KEY
 from otel_studio.exporters.otlp import build_log_exporter, build_span_exporter
-from otel_studio.otel_private import SUPPRESS_KEY
 
 from collector import Collector, ReceivedLog
 from parts import wait_until

@@ -18,7 +18,7 @@ import pytest
 
 import otel_studio
 from joined_logs import Joined, joined_logs
-from otel_studio import guard
+from otel_studio.base import guard
 from otel_studio.logs.joining import NO_IDS
 
 log = logging.getLogger("shop.preview")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_studio.redaction import REDACTED, Redactor
+from otel_studio.spans.redaction import REDACTED, Redactor
 
 NAMES = ("authorization", "cookie", "password", "passwd", "secret", "api_key", "access_token")
 
@@ -147,7 +147,7 @@ def test_long_texts_take_time_in_proportion(redactor: Redactor, text: str) -> No
 
 def test_what_is_remembered_is_bounded(redactor: Redactor, monkeypatch: Any) -> None:
     """Keys and short texts without end do not fill the memory."""
-    monkeypatch.setattr("otel_studio.redaction._MAX_REMEMBERED", 100)
+    monkeypatch.setattr("otel_studio.spans.redaction._MAX_REMEMBERED", 100)
     fresh = Redactor(NAMES)
     for number in range(1_000):
         fresh.is_secret(f"key{number}")

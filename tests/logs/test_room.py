@@ -12,7 +12,7 @@ import otel_studio
 from forked import in_forked_child
 from joined_logs import failed_run, joined_logs
 from otel_studio import api
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 
 log = logging.getLogger("shop.room")
 
@@ -198,16 +198,16 @@ def test_runs_of_another_provider_are_joined_too() -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import StatusCode
 
-    from otel_studio.config import load_settings
+    from otel_studio.assembly.from_settings import registry_limits
     from otel_studio.logs.room import StudioLogs
-    from otel_studio.parts import registry_limits
-    from otel_studio.redaction import Redactor
     from otel_studio.registry import queries
-    from otel_studio.registry.processor import RegistrySpanProcessor
     from otel_studio.registry.registry import Registry
-    from otel_studio.tracing.buffer import EndedSpans
-    from otel_studio.tracing.pipeline import Pipeline
-    from otel_studio.tracing.timebase import Timebase
+    from otel_studio.settings.loading import load_settings
+    from otel_studio.spans.buffer import EndedSpans
+    from otel_studio.spans.foreign import RegistrySpanProcessor
+    from otel_studio.spans.pipeline import Pipeline
+    from otel_studio.spans.redaction import Redactor
+    from otel_studio.spans.timebase import Timebase
 
     clock = ManualClock()
     settings = load_settings({}, "/", logging=True)

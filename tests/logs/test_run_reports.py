@@ -10,7 +10,7 @@ import pytest
 import otel_studio
 from joined_logs import Joined, failed_run, joined_logs
 from otel_studio import api
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 from otel_studio.logs import reporter
 from otel_studio.testing.isolation import Isolated
 

@@ -15,10 +15,10 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 import otel_studio
 from joined_logs import Joined, failed_run, joined_logs
 from otel_studio import api
+from otel_studio.base.failure import Failure
 from otel_studio.exporters.otlp_encoding import SpanEncoder
-from otel_studio.failure import Failure
 from otel_studio.logs.span_redaction import RedactedFailure, SpanRedactor
-from otel_studio.redaction import Redactor
+from otel_studio.spans.redaction import Redactor
 
 log = logging.getLogger("shop.login")
 SECRET = "hunter2"
@@ -171,15 +171,15 @@ def test_what_cannot_be_redacted_is_not_let_out(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_span_of_another_provider_is_redacted_as_we_keep_it() -> None:
     """With the SDK's own provider, what the registry keeps of its spans is redacted."""
-    from otel_studio.clock import ManualClock
-    from otel_studio.config import load_settings
-    from otel_studio.parts import registry_limits
+    from otel_studio.assembly.from_settings import registry_limits
+    from otel_studio.base.clock import ManualClock
     from otel_studio.registry import queries
-    from otel_studio.registry.processor import RegistrySpanProcessor
     from otel_studio.registry.registry import Registry
-    from otel_studio.tracing.buffer import EndedSpans
-    from otel_studio.tracing.pipeline import Pipeline
-    from otel_studio.tracing.timebase import Timebase
+    from otel_studio.settings.loading import load_settings
+    from otel_studio.spans.buffer import EndedSpans
+    from otel_studio.spans.foreign import RegistrySpanProcessor
+    from otel_studio.spans.pipeline import Pipeline
+    from otel_studio.spans.timebase import Timebase
 
     clock = ManualClock()
     ended = EndedSpans(100, Timebase(clock))

@@ -16,15 +16,14 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from forked import in_forked_child
-from otel_studio import guard
-from otel_studio.base import figures, locks
-from otel_studio.config import load_settings
-from otel_studio.default import overriding
+from otel_studio.assembly.studio import Studio
+from otel_studio.base import figures, guard, locks
+from otel_studio.lifecycle import overriding
 from otel_studio.metrics.instrument_points import ExponentialHistogram
 from otel_studio.metrics.instruments import InstrumentsSource
 from otel_studio.metrics.instruments_reading import InstrumentsReading
 from otel_studio.metrics.provider import StudioMeterProvider
-from otel_studio.studio import Studio
+from otel_studio.settings.loading import load_settings
 
 #: The oldest supported SDK keeps extremes of every exponential histogram.
 WITHOUT_EXTREMES: dict[str, Any] = (

@@ -9,8 +9,8 @@ from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 
 import otel_studio
-from otel_studio import guard
-from otel_studio.clock import ManualClock
+from otel_studio.base import guard
+from otel_studio.base.clock import ManualClock
 from otel_studio.metrics.producer import MetricProducer
 from otel_studio.testing.isolation import isolated
 

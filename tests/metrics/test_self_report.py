@@ -11,8 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_studio
-from otel_studio import guard
-from otel_studio.base import codec
+from otel_studio.base import codec, guard
 from otel_studio.metrics.self_report import SelfPart, SelfReading, read
 from otel_studio.testing.isolation import isolated
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_studio import track
-from otel_studio.seat import MAX_ARGUMENT_CHARACTERS
-from otel_studio.wrapping import describe_argument
+from otel_studio.operations.seat import MAX_ARGUMENT_CHARACTERS
+from otel_studio.operations.wrapping import describe_argument
 
 SERVICE = "arguments"
 

@@ -13,7 +13,7 @@ from opentelemetry import baggage, trace
 from opentelemetry import context as context_api
 
 from otel_studio import current_operation, service, track
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 from otel_studio.testing.isolation import isolated
 
 SERVICE = "generators"
@@ -471,8 +471,8 @@ def test_no_cycle_keeps_an_exception_alive():
 def test_abandoned_where_even_the_close_never_comes(s, caplog):
     """A run whose generator's frame is gone without an end leaves the active ones."""
     caplog.set_level(logging.WARNING)
-    from otel_studio.ports import Binding
-    from otel_studio.wrapping import _Suspended
+    from otel_studio.operations.binding import Binding
+    from otel_studio.operations.wrapping import _Suspended
 
     life = _Suspended(Binding(SERVICE, "vanish").bind())
     s.assert_operation(SERVICE, "vanish", active=1)

@@ -9,7 +9,9 @@ import traceback
 import pytest
 from opentelemetry.trace import StatusCode
 
-from otel_studio import current_operation, guard, seat, service, track
+from otel_studio import current_operation, service, track
+from otel_studio.base import guard
+from otel_studio.operations import seat
 
 SERVICE = "outcomes"
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")

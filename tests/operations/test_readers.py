@@ -15,9 +15,9 @@ import pytest
 from opentelemetry import trace
 
 from otel_studio import api, service, track
-from otel_studio.config import load_settings
-from otel_studio.default import overriding
-from otel_studio.studio import Studio
+from otel_studio.assembly.studio import Studio
+from otel_studio.lifecycle import overriding
+from otel_studio.settings.loading import load_settings
 
 import proving
 

@@ -10,7 +10,8 @@ import types
 
 import pytest
 
-from otel_studio import guard, service, track
+from otel_studio import service, track
+from otel_studio.base import guard
 
 from both_providers import studio_on
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from otel_studio import api, guard, service, track
-from otel_studio.config import load_settings
-from otel_studio.default import overriding
-from otel_studio.studio import Studio
+from otel_studio import api, service, track
+from otel_studio.assembly.studio import Studio
+from otel_studio.base import guard
+from otel_studio.lifecycle import overriding
+from otel_studio.settings.loading import load_settings
 from otel_studio.testing.isolation import isolated
 
 from both_providers import PROVIDERS, studio_on

@@ -10,7 +10,7 @@ from opentelemetry import trace
 
 import otel_studio
 from otel_studio import api, service
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 from otel_studio.testing.isolation import isolated
 
 SERVICE = "cache-service"

@@ -12,10 +12,11 @@ import pytest
 from opentelemetry import trace
 
 import otel_studio
-from otel_studio import api, guard
-from otel_studio.config import load_settings
-from otel_studio.default import overriding
-from otel_studio.studio import Studio
+from otel_studio import api
+from otel_studio.assembly.studio import Studio
+from otel_studio.base import guard
+from otel_studio.lifecycle import overriding
+from otel_studio.settings.loading import load_settings
 
 SERVICE = "deep"
 ROUNDS = 40

@@ -11,11 +11,12 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_studio
-from otel_studio import api, failure, guard
-from otel_studio.clock import ManualClock, SystemClock
+from otel_studio import api
+from otel_studio.base import failure, guard
+from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.registry import fold as folding
 from otel_studio.registry import queries
-from otel_studio.registry.processor import RegistrySpanProcessor
+from otel_studio.spans.foreign import RegistrySpanProcessor
 from otel_studio.testing.isolation import Isolated, isolated
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from otel_studio.failure import Failure, is_library_file
+from otel_studio.base.failure import Failure, is_library_file
 
 
 def raised_in(**code: Any) -> Failure:

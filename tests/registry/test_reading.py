@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import otel_studio
 from forked import in_forked_child
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.sketch import Sketch
 from otel_studio.registry.kept import Kept, order_of
 from otel_studio.registry.operation import Bounds, Operation
 from otel_studio.registry.reading import (
@@ -22,8 +23,7 @@ from otel_studio.registry.reading import (
     ServiceReading,
 )
 from otel_studio.registry.series import Series
-from otel_studio.registry.sketch import Sketch
-from otel_studio.tracing.ended_run import duration_of
+from otel_studio.spans.ended_run import duration_of
 from registry_world import (
     BATCHES,
     SAMPLED_BY_HALVES,

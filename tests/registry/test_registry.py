@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from opentelemetry.trace import StatusCode
 
 import otel_studio
-from otel_studio import api, guard
-from otel_studio.clock import ManualClock
+from otel_studio import api
+from otel_studio.base import guard
+from otel_studio.base.clock import ManualClock
 from otel_studio.testing.isolation import IncrementalIds, Isolated, isolated
 
 runs = st.lists(

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_studio
-from otel_studio.config import Settings
 from otel_studio.registry import queries
 from otel_studio.registry.selection import IgnoredOperations
+from otel_studio.settings.loading import Settings
 from otel_studio.testing.isolation import Isolated, isolated
 
 

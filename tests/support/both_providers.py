@@ -13,11 +13,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_studio import otel_private
-from otel_studio.clock import Clock
-from otel_studio.config import load_settings
-from otel_studio.default import overriding
-from otel_studio.studio import Studio
+from otel_studio.assembly.studio import Studio
+from otel_studio.base import otel_private
+from otel_studio.base.clock import Clock
+from otel_studio.lifecycle import overriding
+from otel_studio.settings.loading import load_settings
 from otel_studio.testing.isolation import Isolated, isolated
 
 #: The values of a `provider` parameter.

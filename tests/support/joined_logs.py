@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import otel_studio
-from otel_studio import guard
-from otel_studio.clock import ManualClock
+from otel_studio.base import guard
+from otel_studio.base.clock import ManualClock
 from otel_studio.logs.room import StudioLogs
 from otel_studio.logs.span_redaction import SpanRedactor
-from otel_studio.redaction import Redactor
-from otel_studio.runs import Operation
+from otel_studio.operations.runs import Operation
+from otel_studio.spans.redaction import Redactor
 from otel_studio.testing.isolation import Isolated
 
 

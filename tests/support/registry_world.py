@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 import otel_studio
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RegistryReading
 from otel_studio.testing.isolation import Isolated, isolated

@@ -9,7 +9,7 @@ from opentelemetry import metrics, trace
 
 import otel_studio as studio
 from otel_studio import api
-from otel_studio.clock import ManualClock
+from otel_studio.base.clock import ManualClock
 from otel_studio.testing.isolation import IncrementalIds, Isolated
 
 from program import run_program

@@ -13,8 +13,8 @@ import cachetools.func
 import pytest
 from otel_studio_instrumentation_cachetools import CachetoolsInstrumentor, name_cache
 
+from otel_studio.base.clock import ManualClock
 from otel_studio.caches import CachePerformance, CacheRegistry
-from otel_studio.clock import ManualClock
 
 
 class Seconds:

@@ -14,9 +14,9 @@ import diskcache
 import pytest
 from otel_studio_instrumentation_diskcache import DiskcacheInstrumentor, name_cache
 
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import forget_said, internal_errors
 from otel_studio.caches import CachePerformance, CacheRegistry
-from otel_studio.clock import ManualClock
-from otel_studio.guard import forget_said, internal_errors
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from otel_studio_instrumentation_diskcache import DiskcacheInstrumentor
 from otel_studio_instrumentation_diskcache.package import _instruments
 
 import otel_studio
+from otel_studio.base.clock import ManualClock
 from otel_studio.caches import CacheRegistry
-from otel_studio.clock import ManualClock
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 

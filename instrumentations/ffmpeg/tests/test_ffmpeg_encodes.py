@@ -177,8 +177,8 @@ def test_waiting_jobs_are_those_of_the_queues_given(ffmpeg: Any) -> None:
 
 def test_the_figures_reach_otel_studio(ffmpeg: Any) -> None:
     """Where OTel Studio is installed, its encode statistics are these."""
-    from otel_studio import seat
-    from otel_studio.resources.encoders import sources_of
+    from otel_studio.gpu.encoders import sources_of
+    from otel_studio.operations import seat
 
     subprocess.run(ffmpeg.encode("a.mp4"), stderr=subprocess.DEVNULL, check=True)
     subprocess.run([ffmpeg.program, "-v", "quiet", "-i", "none", "o.mp4"], check=False)

@@ -16,9 +16,9 @@ from otel_studio_instrumentation_functools import FunctoolsInstrumentor
 from otel_studio_instrumentation_functools.package import _instruments
 
 import otel_studio
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import forget_said
 from otel_studio.caches import CachePerformance, CacheRegistry
-from otel_studio.clock import ManualClock
-from otel_studio.guard import forget_said
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 

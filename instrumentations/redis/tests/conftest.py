@@ -10,9 +10,9 @@ import pytest
 import redis
 from otel_studio_instrumentation_redis import RedisCacheInstrumentor
 
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import forget_said, internal_errors
 from otel_studio.caches import CachePerformance, CacheRegistry
-from otel_studio.clock import ManualClock
-from otel_studio.guard import forget_said, internal_errors
 
 from parts import free_port, wait_until
 from redis_server import RedisServer

@@ -304,6 +304,6 @@ def test_odd_replies_pass_through(bench) -> None:
     with contextlib.closing(redis.Redis.from_url(bench.url)) as client:
         client.set_response_callback("MGET", lambda reply, **options: 7)
         assert client.mget("a", "b") == 7
-    from otel_studio.guard import internal_errors
+    from otel_studio.base.guard import internal_errors
 
     assert internal_errors.pop("reading a reply of Redis") == 1

@@ -16,8 +16,8 @@ from otel_studio_instrumentation_redis import RedisCacheInstrumentor
 from otel_studio_instrumentation_redis.package import _instruments
 
 import otel_studio
+from otel_studio.base.clock import ManualClock
 from otel_studio.caches import CacheRegistry
-from otel_studio.clock import ManualClock
 
 from redis_server import RedisServer
 

@@ -13,9 +13,9 @@ import redis
 import redis.asyncio
 from otel_studio_instrumentation_redis import RedisCacheInstrumentor
 
+from otel_studio.base.clock import ManualClock, SystemClock
+from otel_studio.base.guard import forget_said, internal_errors
 from otel_studio.caches import CacheRegistry
-from otel_studio.clock import ManualClock, SystemClock
-from otel_studio.guard import forget_said, internal_errors
 
 from parts import wait_until
 from redis_server import RedisServer

@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from otel_studio.guard import report_internal_error
+from otel_studio.base.guard import report_internal_error
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"

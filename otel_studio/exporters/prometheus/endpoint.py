@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
+from otel_studio.base.guard import report_internal_error, warn_once
 from otel_studio.base.worker import Worker
 from otel_studio.exporters.prometheus.answer import Answer
-from otel_studio.guard import report_internal_error, warn_once
 
 #: From method, path and headers (by lower-case name) to what is answered.
 Respond = Callable[[str, str, dict[str, str]], Answer]

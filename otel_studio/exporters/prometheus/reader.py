@@ -14,10 +14,10 @@ from opentelemetry.sdk import metrics
 from prometheus_client import CollectorRegistry
 
 from otel_studio.base.figures import one_collection
+from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.base.stack import run_elsewhere
 from otel_studio.exporters.prometheus.families import agreeing
-from otel_studio.guard import report_internal_error
 
 #: Seconds that a query from inside an instrument waits for the instruments.
 _PATIENCE = 1.0

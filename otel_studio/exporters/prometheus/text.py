@@ -25,7 +25,7 @@ from otel_studio.metrics.points import (
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RegistryReading
 from otel_studio.registry.series import Series, SeriesKey
-from otel_studio.tracing.ended_run import EndedRun, duration_of
+from otel_studio.spans.ended_run import EndedRun, duration_of
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _NO_LABEL_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_]")

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import diskcache  # type: ignore[import-untyped]
 
+from otel_studio.base.guard import report_internal_error
 from otel_studio.caches import Cache, CacheReading
-from otel_studio.guard import report_internal_error
 
 SERVICE = "diskcache"
 

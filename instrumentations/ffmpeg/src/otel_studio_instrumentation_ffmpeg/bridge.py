@@ -20,7 +20,7 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
         A function that takes them back; `None` where OTel Studio is not installed.
     """
     try:
-        encoders: Any = importlib.import_module("otel_studio.resources.encoders")
+        encoders: Any = importlib.import_module("otel_studio.gpu.encoders")
     except ImportError:
         return None
 

@@ -1,0 +1,160 @@
+"""Every private name of OpenTelemetry's SDK that this package touches, in one place.
+
+Those of the API are in `otel_private`; `tests/spans/test_otel_private.py` covers both. The
+provider rests on the SDK's own classes and also calls `TracerProvider._apply_tracer_configurator`,
+`._tracers_lock`, `._disabled` and `._span_limits`, which it inherits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from opentelemetry.sdk.trace import sampling
+
+
+def parent_based_parts(sampler: sampling.ParentBased) -> tuple[sampling.Sampler, ...] | None:
+    """Return root, and the delegates for remote and local parents, or `None` if they moved.
+
+    Private: `ParentBased._root`, `._remote_parent_sampled`, `._remote_parent_not_sampled`,
+    `._local_parent_sampled`, `._local_parent_not_sampled`.
+    """
+    names = (
+        "_root",
+        "_remote_parent_sampled",
+        "_remote_parent_not_sampled",
+        "_local_parent_sampled",
+        "_local_parent_not_sampled",
+    )
+    parts = tuple(getattr(sampler, name, None) for name in names)
+    return None if any(part is None for part in parts) else parts  # type: ignore[return-value]
+
+
+def static_decision(sampler: sampling.Sampler) -> sampling.Decision | None:
+    """Return what a `StaticSampler` always decides (private: `StaticSampler._decision`)."""
+    if not isinstance(sampler, sampling.StaticSampler):
+        return None
+    return getattr(sampler, "_decision", None)
+
+
+def always_record_root(sampler: sampling.Sampler) -> sampling.Sampler | None:
+    """Return the sampler inside an `AlwaysRecordSampler` (private: `AlwaysRecordSampler._root`)."""
+    kind = getattr(sampling, "AlwaysRecordSampler", None)
+    if kind is None or not isinstance(sampler, kind):
+        return None
+    return getattr(sampler, "_root", None)
+
+
+def remove_span_processor(provider: Any, processor: Any) -> None:
+    """Take a processor out of a provider, which can only add them.
+
+    Private: `TracerProvider._active_span_processor`, `._span_processors` and `._lock` of it.
+    """
+    several: Any = getattr(provider, "_active_span_processor", None)
+    if isinstance(getattr(several, "_span_processors", None), tuple):
+        with several._lock:
+            several._span_processors = tuple(
+                other for other in several._span_processors if other is not processor
+            )
+
+
+def has_span_processors(provider: Any) -> bool:
+    """Tell whether a provider hands its spans to anything.
+
+    Private: `TracerProvider._active_span_processor`, `._span_processors` of it.
+    """
+    several: Any = getattr(provider, "_active_span_processor", None)
+    return bool(getattr(several, "_span_processors", ()))
+
+
+def metric_readers(meter_provider: Any) -> list[Any]:
+    """Return a provider's readers (private: `MeterProvider._metric_readers`, `_sdk_config`)."""
+    config = getattr(meter_provider, "_sdk_config", None)
+    readers: Iterable[Any] = getattr(
+        meter_provider, "_metric_readers", getattr(config, "metric_readers", ())
+    )
+    return list(readers)
+
+
+def collect_callback(reader: Any) -> Callable[..., Any] | None:
+    """Return what a reader calls to collect (private: `MetricReader._collect`)."""
+    return getattr(reader, "_collect", None)
+
+
+def set_collect_callback(reader: Any, callback: Callable[..., Any] | None) -> None:
+    """Set what a reader calls to collect (private: `MetricReader._set_collect_callback`)."""
+    reader._set_collect_callback(callback)
+
+
+def histogram_temporality(reader: Any) -> Any:
+    """Return the temporality a reader wants for histograms.
+
+    Private: `MetricReader._instrument_class_temporality`.
+    """
+    from opentelemetry.sdk.metrics import Histogram
+    from opentelemetry.sdk.metrics.export import AggregationTemporality
+
+    table = getattr(reader, "_instrument_class_temporality", {})
+    for kind, temporality in table.items():
+        if issubclass(kind, Histogram):
+            return temporality
+    return AggregationTemporality.CUMULATIVE
+
+
+def counter_temporality(reader: Any) -> Any:
+    """Return the temporality a reader wants for counters.
+
+    Private: `MetricReader._instrument_class_temporality`.
+    """
+    from opentelemetry.sdk.metrics import Counter
+    from opentelemetry.sdk.metrics.export import AggregationTemporality
+
+    table = getattr(reader, "_instrument_class_temporality", {})
+    for kind, temporality in table.items():
+        if issubclass(kind, Counter):
+            return temporality
+    return AggregationTemporality.CUMULATIVE
+
+
+def start_measuring_anew(meter_provider: Any, resource: Any) -> None:
+    """Have a meter provider's instruments start from zero in a forked child.
+
+    The child inherits what the parent has counted, and locks that a thread of the parent held.
+
+    Private: `MeterProvider._measurement_consumer` with `._lock` and `._reader_storages`,
+    `MeterProvider._sdk_config.resource`, `MetricReaderStorage.__init__`, `MeterProvider._meters`,
+    `Meter._instrument_registration_lock`.
+
+    Args:
+        meter_provider: of the SDK.
+        resource: the child's own.
+    """
+    config = meter_provider._sdk_config
+    config.resource = resource
+    consumer = meter_provider._measurement_consumer
+    consumer._lock = threading.Lock()
+    consumer._reader_storages = {
+        reader: type(storage)(
+            config, reader._instrument_class_temporality, reader._instrument_class_aggregation
+        )
+        for reader, storage in consumer._reader_storages.items()
+    }
+    for meter in list(meter_provider._meters.values()):
+        meter._instrument_registration_lock = threading.Lock()
+
+
+def give_reader_exporter(reader: Any, exporter: Any) -> None:
+    """Have a periodic reader send through another exporter, in a forked child.
+
+    Private: `PeriodicExportingMetricReader._exporter`, `._export_lock`, which a thread of the
+    parent may have held.
+    """
+    reader._export_lock = threading.Lock()
+    reader._exporter = exporter
+
+
+def tracers(provider: Any) -> list[Any]:
+    """Return the tracers a provider of the SDK has made (private: `TracerProvider._tracers`)."""
+    made = getattr(provider, "_tracers", None)
+    return list(made.values()) if isinstance(made, dict) else []

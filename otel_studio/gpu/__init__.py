@@ -1,0 +1,1 @@
+"""GPUs: what is read of the cards, as one reading."""

@@ -1,0 +1,216 @@
+"""The default Studio of the process: configured once, shut down at the interpreter's exit."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Unpack
+
+from opentelemetry import trace as trace_api
+
+from otel_studio.assembly import from_settings as parts
+from otel_studio.assembly.studio import Studio
+from otel_studio.base import guard, otel_private
+from otel_studio.base.locks import new_lock
+from otel_studio.caches import handle as cache_handles
+from otel_studio.operations import seat
+from otel_studio.operations.seat import Seat
+from otel_studio.settings.loading import SettingsKeywords, load_settings
+from otel_studio.spans.provider import StudioTracerProvider
+from otel_studio.spans.tracer import StudioTracer
+
+_lock = new_lock()
+#: Tracers of isolated Studios that have ended: the next provider takes them over.
+_orphans: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
+
+
+class NotConfigured(RuntimeError):
+    """A query before `configure()`, or after `shutdown()`."""
+
+
+def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
+    """Start OTel Studio in this process; nothing leaves it unless an exporter is asked for.
+
+    A second call with the same settings does nothing; with others it says what differs and
+    changes nothing. Where OpenTelemetry providers are set already (by the program or by
+    `opentelemetry-instrument`), it attaches to them.
+
+    Args:
+        **keywords: settings by name; what is not given comes from the environment
+            (`OTEL_*`, `OTEL_STUDIO_*`), `[tool.otel_studio]` in pyproject.toml, or the default.
+
+    Returns:
+        the Studio, whose parts (registry, providers) can be used directly.
+
+    Raises:
+        ConfigurationError: for a keyword that is no setting, or a value it cannot take.
+
+    Example:
+        >>> import otel_studio
+        >>> _ = otel_studio.configure(service_name="media-backend")
+    """
+    settings = load_settings(**keywords)
+    differing: list[str] | None = None
+    with _lock:
+        running = seat.own().occupant
+        if isinstance(running, Studio):
+            studio = running
+            differing = studio.settings.differences(settings)
+        else:
+            studio = _started(Studio(settings, attach=not settings.sdk_disabled))
+    if differing is not None:  # it runs already
+        if differing:
+            guard.logger.warning(
+                "otel_studio.configure() was called again with other settings, and the first "
+                "ones stay: %s. Call otel_studio.shutdown() first to change them.",
+                "; ".join(differing),
+            )
+        return studio
+    if settings.instrument and not settings.sdk_disabled:
+        from otel_studio.operations import autotrack
+
+        autotrack.install(settings.instrument)
+    return studio
+
+
+def _started(studio: Studio) -> Studio:
+    """Let a new Studio take the process's own seat, and start it."""
+    settings = studio.settings
+    caches = cache_handles.process_registry()
+    caches.adopt(**parts.cache_settings(settings))
+    studio.use_caches(caches)
+    before = seat.own()
+    if not seat.is_isolated():  # else at the end of the isolated block
+        _set_providers(studio)
+    # What was declared before stays declared; a disabled Studio lets operations do nothing.
+    for name in before.services:
+        studio.declare_service(name)
+    for probe in before.memory_probes:
+        studio.track_memory(probe)
+    studio.seat = Seat(
+        provider=(
+            trace_api.NoOpTracerProvider() if settings.sdk_disabled else studio.tracer_provider
+        ),
+        caches=caches,
+        argument_characters=settings.captured_argument_length,
+        declared=studio.declared,
+        occupant=studio,
+        services=before.services,
+        memory_probes=before.memory_probes,
+        encode_sources=before.encode_sources,
+    )
+    seat.replace_own(studio.seat)
+    studio.start()
+    _register_for_exit()
+    return studio
+
+
+def _set_providers(studio: Studio) -> None:
+    """Make a Studio's providers those of OpenTelemetry's API."""
+    if studio.settings.sdk_disabled:
+        return
+    if studio.owns_tracer_provider:
+        before = otel_private.global_tracer_provider()
+        for tracers in (getattr(before, "made_tracers", ()), _orphans):
+            _hand_tracers(tracers, studio.tracer_provider)
+        otel_private.replace_global_tracer_provider(studio.tracer_provider, for_good=True)
+    if studio.owns_meter_provider:
+        otel_private.replace_global_meter_provider(studio.meter_provider, for_good=True)
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Flush and stop; at most 5 seconds, with every backend down.
+
+    Args:
+        timeout: seconds until this returns; by default the setting `shutdown_timeout`.
+
+    Returns:
+        whether everything was sent in time. Without a `configure()` before it: `True`.
+    """
+    with _lock:
+        own = seat.own()
+        studio = own.occupant
+        if not isinstance(studio, Studio):
+            return True
+        own.occupant = None
+    if studio.settings.instrument:
+        from otel_studio.operations import autotrack
+
+        autotrack.uninstall()
+    done = studio.shutdown(timeout)
+    seat.replace_own(
+        Seat(
+            caches=own.caches,
+            services=own.services,
+            memory_probes=own.memory_probes,
+            encode_sources=own.encode_sources,
+        )
+    )
+    return done
+
+
+def current() -> Studio:
+    """Return the Studio that queries read: the innermost isolated one, else the default.
+
+    Raises:
+        NotConfigured: if there is none.
+    """
+    studio = seat.current().occupant
+    if not isinstance(studio, Studio):
+        raise NotConfigured(
+            "OTel Studio is not running: "
+            "call otel_studio.configure() once at the start of the program"
+        )
+    return studio
+
+
+@contextmanager
+def overriding(studio: Studio) -> Iterator[Studio]:
+    """Make a Studio the current one inside the block, for operations, queries and OpenTelemetry."""
+    tracers, meters = otel_private.global_tracer_provider(), otel_private.global_meter_provider()
+    default = seat.own().occupant
+    isolated = Seat(
+        provider=studio.tracer_provider,
+        caches=studio.caches,
+        argument_characters=studio.settings.captured_argument_length,
+        declared=studio.declared,
+        occupant=studio,
+    )
+    studio.seat = isolated
+    _hand_tracers(_orphans, studio.tracer_provider)
+    otel_private.replace_global_tracer_provider(studio.tracer_provider)
+    otel_private.replace_global_meter_provider(studio.meter_provider)
+    seat.isolate(isolated)
+    try:
+        yield studio
+    finally:
+        seat.end_isolation(isolated)
+        otel_private.replace_global_tracer_provider(tracers)
+        otel_private.replace_global_meter_provider(meters)
+        _hand_tracers(getattr(studio.tracer_provider, "made_tracers", ()), tracers)
+        configured = seat.own().occupant
+        if configured is default or seat.is_isolated():
+            pass
+        elif isinstance(configured, Studio):  # configured inside the block
+            _set_providers(configured)
+        studio.shutdown()
+
+
+def _hand_tracers(tracers: Iterable[StudioTracer], provider: Any) -> None:
+    """Let tracers belong to a provider; where it is none of ours, to the next that is."""
+    if isinstance(provider, StudioTracerProvider):
+        provider.adopt(tracers)
+    else:
+        _orphans.update(tracers)
+
+
+_exits = False
+
+
+def _register_for_exit() -> None:
+    global _exits
+    if not _exits:
+        _exits = True
+        atexit.register(shutdown)

@@ -1,0 +1,1 @@
+"""Operations on the OpenTelemetry API alone: the decorator, services, runs and wrappers."""

@@ -1,0 +1,240 @@
+"""Services: the components of a process, and the ways to run or record their operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from opentelemetry.util import types
+
+from otel_studio.base.guard import report_internal_error
+from otel_studio.base.outcome import RECORDED_ATTRIBUTE
+from otel_studio.operations import seat
+from otel_studio.operations.binding import Binding
+from otel_studio.operations.runs import (
+    OpenOperation,
+    OpenTracker,
+    Operation,
+    Tracker,
+    fail_span,
+    set_attributes,
+)
+
+#: What can be decorated.
+_F = TypeVar("_F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
+
+
+class MemoryProbe:
+    """Memory that a service holds, sampled until `close()`.
+
+    Args:
+        service: who holds it.
+        source: a callable that returns bytes, or the object that is sized.
+    """
+
+    def __init__(self, service: str, source: Any) -> None:
+        self._seat = seat.current()
+        self.service = service
+        self.source = source
+        self._tracked: list[Any] = []
+
+    def track(self, tracker: Any) -> None:
+        """Hand the source to a tracker of memory (see `resources.service_memory`)."""
+        self._tracked.append(tracker.track(self.service, self.source))
+
+    def close(self) -> None:
+        """Stop tracking; a second call does nothing."""
+        self._seat.forget_memory(self)
+        for tracked in self._tracked:
+            tracked.close()
+        self._tracked.clear()
+        self.source = None
+
+
+class Service:
+    """A component inside the process; `service(name)` returns the same object for the same name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._bindings: dict[str, Binding] = {}
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r})"
+
+    def operation(
+        self,
+        name: str,
+        *,
+        attributes: Mapping[str, types.AnyValue] | None = None,
+        expected: type[BaseException] | Iterable[type[BaseException]] = (),
+    ) -> Operation:
+        """Return a context manager whose block is one run of an operation.
+
+        Args:
+            name: the operation; of few distinct values (no ids in it).
+            attributes: set on this run.
+            expected: exceptions that leave the outcome ok.
+
+        Raises:
+            TypeError: if `name` is not text or `expected` holds no exception types.
+
+        Example:
+            >>> cache = service("cache-service")
+            >>> with cache.operation("clear_all") as op:
+            ...     op.set_attribute("entries", 42)
+        """
+        kinds = exception_types(expected) if expected else ()
+        return OpenOperation(self._binding(name), kinds, None, attributes)
+
+    def start_operation(
+        self, name: str, *, attributes: Mapping[str, types.AnyValue] | None = None
+    ) -> Tracker:
+        """Start a run that is ended by hand; it does not become the current operation.
+
+        Args:
+            name: the operation.
+            attributes: set on this run.
+
+        Raises:
+            TypeError: if `name` is not text.
+        """
+        tracker = OpenTracker(self._binding(name))
+        if attributes:
+            set_attributes(tracker.span, attributes)
+        return tracker
+
+    def record_operation(
+        self,
+        name: str,
+        duration: float,
+        error: BaseException | str | None = None,
+        *,
+        attributes: Mapping[str, types.AnyValue] | None = None,
+    ) -> None:
+        """Count a run that was measured elsewhere and has just ended.
+
+        Args:
+            name: the operation.
+            duration: seconds, not negative.
+            error: why it failed; `None` when it went well.
+            attributes: set on this run.
+
+        Raises:
+            TypeError: if `name` is not text or `duration` is no number.
+            ValueError: if `duration` is negative, or longer than what has passed since 1970.
+        """
+        if isinstance(duration, bool) or not isinstance(duration, (int, float)):
+            raise TypeError(
+                f"duration is a number of seconds, not {type(duration).__name__}: give a float"
+            )
+        if not 0 <= duration < time.time():
+            raise ValueError(
+                f"duration is {duration}: give seconds, from 0 to what has passed since 1970"
+            )
+        binding = self._binding(name)
+        try:
+            _record(binding, round(duration * 1e9), error, attributes)
+        except Exception as internal:
+            report_internal_error("recording an operation", internal)
+
+    def track_memory(self, probe: Any) -> MemoryProbe:
+        """Report memory as this service's, sampled every few seconds.
+
+        Args:
+            probe: a callable that returns bytes; or an object that is sized: numpy and torch
+                arrays, bytes, text, containers to a bounded depth.
+
+        Returns:
+            what ends it with `close()`.
+
+        Example:
+            >>> buffers = service("preview-service").track_memory(lambda: 4096)
+            >>> buffers.close()
+        """
+        made = MemoryProbe(self.name, probe)
+        made._seat.track_memory(made)
+        return made
+
+    def track(self, operation: str | None = None, **options: Any) -> Callable[[_F], _F]:
+        """Return `track(operation, service=<this service>, ...)`."""
+        from otel_studio.operations.decorator import track
+
+        return track(operation, service=self.name, **options)
+
+    def _binding(self, name: str) -> Binding:
+        try:
+            binding = self._bindings.get(name)
+        except TypeError:  # what cannot be hashed is no text either
+            binding = None
+        if binding is None:
+            if not isinstance(name, str) or not name:
+                raise TypeError(
+                    f"an operation's name is a non-empty text, not {name!r}: "
+                    'write service.operation("clear_all")'
+                )
+            binding = Binding(self.name, name)
+            # Names without bound (ids in them) are legal, if unwise: they are not remembered.
+            if len(self._bindings) < 1_000:
+                self._bindings[name] = binding
+        return binding
+
+
+#: One object for one name, for the life of the process: programs keep them in globals.
+_services: Final[dict[str, Service]] = {}
+
+
+def service(name: str) -> Service:
+    """Return the service of a name, registering it at once.
+
+    Args:
+        name: a component of the process, such as `cache-service`.
+
+    Raises:
+        TypeError: if `name` is not a non-empty text.
+    """
+    found = _services.get(name) if isinstance(name, str) else None
+    if found is None:
+        if not isinstance(name, str) or not name:
+            raise TypeError(
+                f"a service's name is a non-empty text, not {name!r}: "
+                'write service("cache-service")'
+            )
+        found = _services.setdefault(name, Service(name))
+    seat.current().declare_service(name)
+    return found
+
+
+def exception_types(
+    expected: type[BaseException] | Iterable[type[BaseException]],
+) -> tuple[type[BaseException], ...]:
+    """Return one exception type or several as a tuple.
+
+    Raises:
+        TypeError: if it is anything else.
+    """
+    several = isinstance(expected, Iterable) and not isinstance(expected, (type, str))
+    kinds: tuple[Any, ...] = tuple(expected) if several else (expected,)  # type: ignore[arg-type]
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(
+                f"expected= holds exception types, not {kind!r}: "
+                "write expected=(FileNotFoundError,)"
+            )
+    return kinds
+
+
+def _record(
+    binding: Binding,
+    duration_ns: int,
+    error: BaseException | str | None,
+    attributes: Mapping[str, Any] | None,
+) -> None:
+    tracer = seat.current().get_tracer(binding.service)
+    clock = getattr(getattr(tracer, "provider", None), "clock", None)
+    end = time.time_ns() if clock is None else clock.time_ns()
+    span = tracer.start_span(binding.name, start_time=end - duration_ns)
+    span.set_attributes({**(attributes or {}), RECORDED_ATTRIBUTE: True})
+    if error is not None:
+        fail_span(span, error)
+    span.end(end_time=end)

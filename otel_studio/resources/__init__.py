@@ -1,1 +1,0 @@
-"""Figures about the process and the machine: memory, processor, garbage collector, GPU."""

@@ -1,0 +1,1 @@
+"""Settings: their table, their kinds, and where they are loaded from."""

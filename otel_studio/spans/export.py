@@ -1,0 +1,260 @@
+"""The export queue: sampled spans wait here, bounded, for the thread that sends them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from itertools import repeat, starmap
+from operator import attrgetter
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel_studio.base.guard import report_internal_error
+from otel_studio.base.locks import new_lock
+from otel_studio.base.otel_private import SUPPRESS_KEY
+from otel_studio.base.worker import Worker
+from otel_studio.spans.buffer import Change
+from otel_studio.spans.ended_run import EndedRun, keep_start_times
+
+#: What a span with events, links or a status takes of a batch: a stack trace is kilobytes, and
+#: receivers refuse a request of more than 4 MiB.
+_WEIGHT = 8
+_is_simple = attrgetter("_simple")
+
+
+class ExportQueue:
+    """Hands sampled spans to an exporter in batches, on a thread of its own.
+
+    It is an outlet of ended runs: they arrive in batches, so the thread that ends a span
+    neither takes a lock nor wakes anybody.
+
+    Args:
+        exporter: any OpenTelemetry span exporter; one that raises is counted and goes on.
+        limit: spans that may wait; further ones are dropped and counted.
+        batch_size: the most spans handed over in one call.
+        interval: the most seconds that a span waits.
+    """
+
+    def __init__(
+        self, exporter: SpanExporter, *, limit: int, batch_size: int, interval: float
+    ) -> None:
+        self.exporter = exporter
+        self._dropped: Counter[str] = Counter()
+        #: Drops that are not among these yet: a fold may only call into C.
+        self._drops: deque[tuple[str, int]] = deque()
+        #: Spans that the exporter took.
+        self.exported = 0
+        self._limit = limit
+        self._batch_size = batch_size
+        self._interval = interval
+        #: Held while a batch is with the exporter.
+        self._exporting = new_lock()
+        self._worker = Worker("otel-studio-export", self._work, interval=interval)
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._queue: deque[Any] = deque()
+        #: Spans done with (sent, failed or given up), since the beginning.
+        self._handled = 0
+        #: How many of the spans queued so far a flush waits for.
+        self._flush_goal = 0
+        #: Spans taken off the queue, since the beginning; not to be read while `_is_taking`.
+        self._taken = 0
+        self._is_taking = False
+        #: When the queue was last emptied, by `time.monotonic()`.
+        self._emptied = time.monotonic()
+        self._stopped = False
+
+    # As an outlet of ended runs
+
+    def prepare(self, runs: Sequence[EndedRun]) -> Iterable[Change]:
+        """Return what queues the sampled ones among ended spans, as far as there is room."""
+        sampled = [run for run in runs if run._flags & 1]
+        if not sampled:
+            return ()
+        room = 0 if self._stopped else max(self._limit - len(self._queue), 0)
+        if room >= len(sampled):
+            return ((self._queue.extend, sampled),)
+        reason = "shutdown" if self._stopped else "queue_full"
+        lost = (reason, len(sampled) - room)
+        return ((self._queue.extend, sampled[:room]), (self._drops.append, lost))
+
+    def after(self) -> None:
+        """Wake the thread for a full batch, or have it started for the first span."""
+        waiting = len(self._queue)
+        if waiting >= self._batch_size or (waiting and not self._worker.is_wanted):
+            self._worker.wake()
+
+    def keep_times(self) -> None:
+        """Have the spans that wait keep their times, before the wall clock is followed."""
+        keep_start_times(self._queue.copy())
+
+    # Sending
+
+    def _work(self) -> float:
+        """Send full batches, and the rest once it has waited for the interval."""
+        # What the exporter's own client does (requests, grpc) must not become spans again.
+        token = context_api.attach(context_api.set_value(SUPPRESS_KEY, True))
+        try:
+            while not self._stopped and self._is_due():
+                self._export_batch()
+        finally:
+            context_api.detach(token)
+        left = self._emptied + self._interval - time.monotonic()
+        return max(left, 0.0) if self._queue else self._interval
+
+    def _is_due(self) -> bool:
+        if not self._queue:
+            self._emptied = time.monotonic()
+            return False
+        return (
+            len(self._queue) >= self._batch_size
+            or self._handled < self._flush_goal
+            or time.monotonic() - self._emptied >= self._interval
+        )
+
+    def _export_here(self) -> None:
+        token = context_api.attach(context_api.set_value(SUPPRESS_KEY, True))
+        try:
+            self._export_batch()
+        finally:
+            context_api.detach(token)
+
+    def _export_batch(self) -> None:
+        with self._exporting:
+            batch = self._take_batch()
+            if not batch:
+                return
+            result = SpanExportResult.FAILURE
+            try:
+                result = self.exporter.export(batch)
+            except Exception as error:
+                report_internal_error(f"exporter {type(self.exporter).__name__}", error)
+            finally:  # whatever was raised, the batch is not with us any more
+                if result is SpanExportResult.SUCCESS:
+                    self.exported += len(batch)
+                else:
+                    self._dropped["export_failed"] += len(batch)
+                self._handled += len(batch)
+
+    def _take_batch(self) -> list[Any]:
+        """Take the next spans from the queue; only whoever exports takes any."""
+        queue = self._queue
+        size = min(len(queue), self._batch_size)
+        try:
+            self._is_taking = True
+            batch = list(starmap(queue.popleft, repeat((), size)))
+            self._taken += size
+            return self._within_weight(batch)
+        finally:
+            self._is_taking = False
+
+    def _within_weight(self, batch: list[Any]) -> list[Any]:
+        """Return as many spans of a batch as make a request of bearable size; the rest waits."""
+        size = len(batch)
+        heavy = size - sum(map(_is_simple, batch))
+        if heavy and size + heavy * (_WEIGHT - 1) > self._batch_size:
+            room, fits = self._batch_size, 0
+            for span in batch:
+                room -= 1 if span._simple else _WEIGHT
+                fits += 1
+                if room <= 0:
+                    break
+            self._queue.extendleft(reversed(batch[fits:]))
+            self._taken -= size - fits
+            batch = batch[:fits]
+        return batch
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Spans that were never sent, by reason: `queue_full`, `export_failed`, `shutdown`."""
+        for _ in range(len(self._drops)):
+            try:
+                reason, count = self._drops.popleft()
+            except IndexError:  # another thread has it
+                break
+            self._dropped[reason] += count
+        return self._dropped
+
+    @property
+    def waiting(self) -> int:
+        """Spans in the queue."""
+        return len(self._queue)
+
+    def force_flush(self, timeout_millis: float = 30_000) -> bool:
+        """Have everything sent that is queued now.
+
+        Args:
+            timeout_millis: milliseconds until this returns, at most.
+
+        Returns:
+            whether the exporter was done with all of them in time.
+        """
+        deadline = time.monotonic() + timeout_millis / 1000
+        while self._is_taking and time.monotonic() < deadline:
+            time.sleep(0)
+        goal = self._taken + len(self._queue)
+        self._flush_goal = max(self._flush_goal, goal)
+        while self._handled < goal:
+            if time.monotonic() >= deadline:
+                return False
+            self._worker.start()
+            if not self._worker.is_running:  # none could be started: this one does its work
+                self._export_here()
+                continue
+            self._worker.wake()
+            # Woken early when the batch in hand is done.
+            left = max(deadline - time.monotonic(), 0)
+            if self._exporting.acquire(timeout=min(left, 0.05)):  # the thread may take it again
+                self._exporting.release()
+                time.sleep(0.001)
+        return True
+
+    def shutdown(self, timeout: float = 5.0) -> bool:
+        """Send what is queued, then stop; gives up when the time is over.
+
+        Args:
+            timeout: seconds until this returns, at most; the exporter is told to give up
+                after four fifths of it.
+
+        Returns:
+            whether everything that waited was sent: nothing failed or was dropped meanwhile.
+        """
+        if self._stopped:
+            return True
+        began = time.monotonic()
+        dropped_before = self.dropped.total()
+        sent = self.force_flush(timeout * 800)
+        self._stopped = True
+        self._worker.stop(0)
+        closing = threading.Thread(target=self._close, name="otel-studio-close", daemon=True)
+        try:
+            closing.start()
+            closing.join(max(timeout - (time.monotonic() - began), 0.05))
+        except RuntimeError:
+            self._close()
+        lost = len(self._queue)
+        if lost:
+            self._drops.append(("shutdown", lost))
+            self._taken += lost
+            self._handled += lost
+            self._queue.clear()
+        return sent and self.dropped.total() == dropped_before
+
+    def _close(self) -> None:
+        try:
+            self.exporter.shutdown()
+        except Exception as error:
+            report_internal_error(f"shutting down {type(self.exporter).__name__}", error)
+
+    def after_fork_in_child(self) -> None:
+        """Start with an empty queue in a forked child; the next span starts a thread."""
+        self._start_empty()
+        self._worker.after_fork_in_child()
+        self._dropped.clear()
+        self._drops.clear()
+        self.exported = 0

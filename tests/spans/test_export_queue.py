@@ -1,0 +1,259 @@
+"""The export queue: bounded, counted, in time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from otel_studio.base import guard, locks
+from otel_studio.spans.export import ExportQueue
+from otel_studio.spans.provider import StudioTracerProvider
+from otel_studio.spans.sampling import RecordAll
+
+
+class Sink(SpanExporter):
+    """Keeps batches; can be held, can fail."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.error: Exception | None = None
+        self.result = SpanExportResult.SUCCESS
+        self.closed = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.entered.set()
+        self.gate.wait(30)
+        if self.error is not None:
+            raise self.error
+        self.batches.append([span.name for span in spans])
+        return self.result
+
+    def shutdown(self) -> None:
+        self.closed = True
+        self.gate.set()
+
+
+def built(sink: Sink, **options: Any) -> tuple[StudioTracerProvider, ExportQueue]:
+    settings = {"limit": 100, "batch_size": 10, "interval": 60.0, **options}
+    queue = ExportQueue(sink, **settings)
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    provider.line.queues = (queue,)
+    return provider, queue
+
+
+def end_spans(provider: StudioTracerProvider, count: int, name: str = "s") -> None:
+    tracer = provider.get_tracer("t")
+    for number in range(count):
+        tracer.start_span(f"{name}{number}").end()
+    provider.ended.fold()
+
+
+def test_spans_are_sent_in_batches_in_their_order() -> None:
+    """Every span goes out once, in the order of the ends, at most a batch at a time."""
+    sink = Sink()
+    provider, queue = built(sink)
+    end_spans(provider, 25)
+    assert queue.force_flush(5_000)
+    assert [len(batch) for batch in sink.batches] == [10, 10, 5]
+    assert [name for batch in sink.batches for name in batch] == [f"s{n}" for n in range(25)]
+    assert queue.exported == 25
+    assert not queue.dropped
+
+
+def test_a_full_queue_drops_and_counts() -> None:
+    """What has no room is dropped by reason; what was queued is sent."""
+    sink = Sink()
+    sink.gate.clear()
+    provider, queue = built(sink, limit=20, batch_size=10)
+    end_spans(provider, 10)
+    assert sink.entered.wait(5)  # the first batch is with the exporter, and stays there
+    end_spans(provider, 50)
+    assert queue.waiting == 20
+    assert queue.dropped == {"queue_full": 30}
+    sink.gate.set()
+    assert queue.force_flush(5_000)
+    assert queue.exported == 30
+
+
+def test_unsampled_spans_are_not_queued() -> None:
+    """A span that is recorded only is for the registry, not for the exporter."""
+    sink = Sink()
+    queue = ExportQueue(sink, limit=10, batch_size=10, interval=60)
+    provider = StudioTracerProvider(sampler=RecordAll(ALWAYS_OFF), shutdown_on_exit=False)
+    provider.line.queues = (queue,)
+    end_spans(provider, 5)
+    assert queue.force_flush(1_000)
+    assert sink.batches == []
+    assert not queue.dropped
+
+
+def test_an_exporter_that_raises_or_fails_is_counted() -> None:
+    """A failed batch is counted, logged once, and the next one is tried."""
+    guard.forget_said()
+    sink = Sink()
+    sink.error = RuntimeError("broken")
+    provider, queue = built(sink)
+    end_spans(provider, 10)
+    assert queue.force_flush(5_000)
+    assert queue.dropped == {"export_failed": 10}
+    assert guard.internal_errors == {"exporter Sink": 1}
+    sink.error, sink.result = None, SpanExportResult.FAILURE
+    end_spans(provider, 10)
+    assert queue.force_flush(5_000)
+    assert queue.dropped == {"export_failed": 20}
+
+
+def test_a_flush_keeps_its_time() -> None:
+    """With an exporter that hangs, `force_flush` gives up when its time is over."""
+    sink = Sink()
+    sink.gate.clear()
+    provider, queue = built(sink)
+    end_spans(provider, 10)
+    began = time.monotonic()
+    assert queue.force_flush(200) is False
+    assert 0.15 < time.monotonic() - began < 2
+    sink.gate.set()
+    assert queue.force_flush(5_000)
+
+
+def test_a_shutdown_keeps_its_time_and_counts_what_it_loses() -> None:
+    """With an exporter that hangs, `shutdown` aborts it; what was not sent is counted."""
+
+    class Hanging(Sink):
+        def shutdown(self) -> None:
+            self.closed = True
+
+    sink = Hanging()
+    sink.gate.clear()
+    provider, queue = built(sink, limit=50)
+    end_spans(provider, 30)
+    assert sink.entered.wait(5)
+    began = time.monotonic()
+    assert queue.shutdown(0.5) is False
+    assert time.monotonic() - began < 2
+    assert sink.closed
+    assert queue.dropped == {"shutdown": 20}
+    sink.gate.set()
+    end_spans(provider, 1)
+    assert queue.dropped == {"shutdown": 21}
+
+
+def test_a_shutdown_sends_what_waits() -> None:
+    """What is queued at shutdown is sent before the exporter is closed."""
+    sink = Sink()
+    provider, queue = built(sink)
+    end_spans(provider, 3)
+    assert queue.shutdown(5)
+    assert sink.batches == [["s0", "s1", "s2"]]
+    assert sink.closed
+    assert queue.shutdown(5)
+
+
+def test_a_shutdown_whose_export_fails_says_so() -> None:
+    """What the exporter refuses at shutdown was not sent; a failure before it is another matter."""
+    sink = Sink()
+    sink.result = SpanExportResult.FAILURE
+    provider, queue = built(sink)
+    end_spans(provider, 3)
+    assert queue.shutdown(5) is False
+    assert queue.dropped == {"export_failed": 3}
+
+    sink = Sink()
+    sink.result = SpanExportResult.FAILURE
+    provider, queue = built(sink)
+    end_spans(provider, 3)
+    queue.force_flush(5_000)
+    sink.result = SpanExportResult.SUCCESS
+    end_spans(provider, 3)
+    assert queue.shutdown(5)
+    assert queue.dropped == {"export_failed": 3}
+
+
+def test_where_no_thread_can_be_started_a_flush_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython 3.12.1 starts none once the interpreter exits; what waits is sent all the same."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    sink = Sink()
+    provider, queue = built(sink)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    end_spans(provider, 12)
+    assert queue.shutdown(5)
+    assert [len(batch) for batch in sink.batches] == [10, 2]
+    assert sink.closed
+    assert not queue.dropped
+
+
+def test_a_flush_does_not_wait_for_what_comes_after_it() -> None:
+    """Under a load that never lets the queue run empty, `force_flush` ends with its own spans."""
+
+    class Producing(Sink):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            if len(self.batches) < 1_000:
+                end_spans(provider, 10)
+            return super().export(spans)
+
+    sink = Producing()
+    provider, queue = built(sink)
+    end_spans(provider, 10)
+    assert queue.force_flush(20_000)
+    assert len(sink.batches) < 1_000
+    queue.shutdown(5)
+
+
+def test_spans_are_sent_by_themselves() -> None:
+    """Without a flush, the thread sends what has waited for the interval."""
+    sink = Sink()
+    provider, _ = built(sink, interval=0.01)
+    end_spans(provider, 1)
+    assert sink.entered.wait(5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_has_an_empty_queue_and_a_thread_of_its_own() -> None:
+    """The child sends its own spans, and none of its parent's."""
+    from forked import in_forked_child
+
+    sink = Sink()
+    sink.gate.clear()
+    provider, queue = built(sink)
+    end_spans(provider, 15, "parent")
+    assert sink.entered.wait(5)
+
+    def child() -> list[str]:
+        locks.renew_in_child()
+        provider.after_fork_in_child()
+        queue.after_fork_in_child()
+        sink.gate.set()
+        end_spans(provider, 2, "child")
+        queue.force_flush(5_000)
+        return [name for batch in sink.batches for name in batch]
+
+    assert in_forked_child(child) == ["child0", "child1"]
+    sink.gate.set()
+    assert queue.force_flush(5_000)
+    assert queue.exported == 15
+
+
+def test_spans_with_stack_traces_travel_in_smaller_batches() -> None:
+    """A span that failed counts eight times: a request stays below what receivers take."""
+    sink = Sink()
+    provider, queue = built(sink, batch_size=16)
+    tracer = provider.get_tracer("t")
+    for number in range(6):
+        with pytest.raises(ValueError, match="no"), tracer.start_as_current_span(f"s{number}"):
+            raise ValueError("no")
+    provider.ended.fold()
+    assert queue.force_flush(5_000)
+    assert sink.batches == [["s0", "s1"], ["s2", "s3"], ["s4", "s5"]]
