@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from opentelemetry import trace as trace_api
 
-from otel_studio.assembly import from_settings as parts
+from otel_studio.assembly import from_settings
 from otel_studio.assembly.studio import Studio
 from otel_studio.base import guard, otel_private
 from otel_studio.base.locks import new_lock
@@ -79,7 +79,7 @@ def _started(studio: Studio) -> Studio:
     """Let a new Studio take the process's own seat, and start it."""
     settings = studio.settings
     caches = cache_handles.process_registry()
-    caches.adopt(**parts.cache_settings(settings))
+    caches.adopt(**from_settings.cache_settings(settings))
     studio.use_caches(caches)
     before = seat.own()
     if not seat.is_isolated():  # else at the end of the isolated block

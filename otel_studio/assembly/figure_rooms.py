@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from otel_studio.assembly import from_settings as parts
+from otel_studio.assembly import from_settings
 from otel_studio.base.clock import Clock
 from otel_studio.base.forking import Room
 from otel_studio.base.guard import note_internal_error
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from otel_studio.process.monitor import ResourceMonitor
 
 
-class Rooms:
+class FigureRooms:
     """Builds each room when it is first used, once, whatever threads ask for it.
 
     Args:
@@ -68,7 +68,9 @@ class Rooms:
                 if caches is None:
                     from otel_studio.caches.registry import CacheRegistry
 
-                    caches = CacheRegistry(self._clock, **parts.cache_settings(self._settings))
+                    caches = CacheRegistry(
+                        self._clock, **from_settings.cache_settings(self._settings)
+                    )
                     self.use_caches(caches)
         return caches
 

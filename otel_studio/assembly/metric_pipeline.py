@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 
-from otel_studio.assembly import from_settings as parts
+from otel_studio.assembly import from_settings
 from otel_studio.base import otel_sdk_private
 from otel_studio.base.clock import Clock
 from otel_studio.base.figures import once_in_a_collection
@@ -69,7 +69,9 @@ class MetricPipeline:
         )
         self.owns_provider = not attaches
         if self.owns_provider:
-            readers += [reader for reader, _ in parts.made("metrics exporter", names, self._reader)]
+            readers += [
+                reader for reader, _ in from_settings.made("metrics exporter", names, self._reader)
+            ]
             self.provider: Any = StudioMeterProvider(
                 identity,
                 metric_readers=readers,
@@ -79,7 +81,7 @@ class MetricPipeline:
         else:
             self.provider = existing
             its_own = otel_sdk_private.metric_readers(existing)
-            parts.say_unused("metrics_exporter", names, "MeterProvider", bool(its_own))
+            from_settings.say_unused("metrics_exporter", names, "MeterProvider", bool(its_own))
             readers += its_own
         self._show_operations_in(readers)
         self.meter = self.provider.get_meter("otel_studio", __version__)
@@ -96,10 +98,10 @@ class MetricPipeline:
 
         settings = self._settings
         if name == "prometheus":
-            self.prometheus = parts.prometheus_exporter(settings, self.read_registry)
+            self.prometheus = from_settings.prometheus_exporter(settings, self.read_registry)
             self.prometheus.serve(settings.prometheus_host, settings.prometheus_port)
             return self.prometheus.reader
-        exporter = parts.metric_exporter(settings, name)
+        exporter = from_settings.metric_exporter(settings, name)
         self.exporters.append(exporter)
         reader = PeriodicExportingMetricReader(
             exporter, export_interval_millis=settings.metric_export_interval * 1000
@@ -114,7 +116,7 @@ class MetricPipeline:
             ImportError: if the extra `prometheus` is not installed.
         """
         if self.prometheus is None:
-            self.prometheus = parts.prometheus_exporter(self._settings, self.read_registry)
+            self.prometheus = from_settings.prometheus_exporter(self._settings, self.read_registry)
             self.provider.add_metric_reader(self.prometheus.reader)
         return self.prometheus.text()
 
@@ -157,7 +159,7 @@ class MetricPipeline:
         self._inherited += self.exporters
         self.exporters = []
         for reader, name in self._renewals:
-            for exporter, _ in parts.made("metrics exporter", [name], self._exporter):
+            for exporter, _ in from_settings.made("metrics exporter", [name], self._exporter):
                 self.exporters.append(exporter)
                 otel_sdk_private.give_reader_exporter(reader, exporter)
         if self.prometheus is not None:
@@ -166,4 +168,4 @@ class MetricPipeline:
         self._instruments.after_fork_in_child()
 
     def _exporter(self, name: str) -> Any:
-        return parts.metric_exporter(self._settings, name)
+        return from_settings.metric_exporter(self._settings, name)

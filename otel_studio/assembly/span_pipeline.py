@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
-from otel_studio.assembly import from_settings as parts
+from otel_studio.assembly import from_settings
 from otel_studio.base import otel_sdk_private
 from otel_studio.base.clock import Clock
 from otel_studio.settings.loading import Settings
@@ -85,10 +85,10 @@ class SpanPipeline:
         names = () if settings.sdk_disabled else settings.traces_exporter
         if not self.owns_provider:
             has_processors = otel_sdk_private.has_span_processors(self.provider)
-            parts.say_unused("traces_exporter", names, "TracerProvider", has_processors)
+            from_settings.say_unused("traces_exporter", names, "TracerProvider", has_processors)
             return []
         queues = []
-        for exporter, name in parts.made("traces exporter", names, self._exporter):
+        for exporter, name in from_settings.made("traces exporter", names, self._exporter):
             queue = self._queue(exporter)
             self._renewals.append((queue, name))
             queues.append(queue)
@@ -111,7 +111,7 @@ class SpanPipeline:
             self._recording = RecordingEverything(self.provider)
 
     def _exporter(self, name: str) -> Any:
-        return parts.span_exporter(self._settings, name)
+        return from_settings.span_exporter(self._settings, name)
 
     def add_exporter(self, exporter: Any) -> ExportQueue:
         """Send sampled spans to one more exporter, through a queue of its own."""
@@ -188,5 +188,5 @@ class SpanPipeline:
             queue.after_fork_in_child()
         self._inherited += self.exporters
         for queue, name in self._renewals:
-            for exporter, _ in parts.made("traces exporter", [name], self._exporter):
+            for exporter, _ in from_settings.made("traces exporter", [name], self._exporter):
                 queue.exporter = exporter

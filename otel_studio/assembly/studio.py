@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from otel_studio.assembly import from_settings as parts
+from otel_studio.assembly import from_settings
 from otel_studio.assembly.bounded_shutdown import end_within
-from otel_studio.assembly.figure_rooms import Rooms
+from otel_studio.assembly.figure_rooms import FigureRooms
 from otel_studio.assembly.metric_pipeline import MetricPipeline
 from otel_studio.assembly.span_pipeline import SpanPipeline
 from otel_studio.base import forking, otel_private
@@ -60,7 +60,7 @@ class Studio:
     ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
-        self.resource = parts.resource_of(settings)
+        self.resource = from_settings.resource_of(settings)
         self._stopped = False
         self._instance = ""
         self._instance_process = 0
@@ -79,7 +79,7 @@ class Studio:
         self.registry = Registry(
             self._ended,
             self.clock,
-            parts.registry_limits(settings),
+            from_settings.registry_limits(settings),
             lambda service, operation: self.declared.labels.get((service, operation), ()),
             selection.leaves_out,
         )
@@ -98,7 +98,7 @@ class Studio:
         redactor = Redactor(settings.redact_keys, settings.redact_patterns)
         #: Where it sits, once it does.
         self.seat: seat.Seat | None = None
-        self._rooms = Rooms(
+        self._rooms = FigureRooms(
             settings,
             self.clock,
             self.registry,
@@ -142,10 +142,10 @@ class Studio:
             None if foreign is None else foreign.find,
             self.declared.slow_thresholds,
         )
-        exporters = parts.made(
+        exporters = from_settings.made(
             "logs exporter",
             settings.logs_exporter,
-            lambda name: parts.log_exporter(settings, name),
+            lambda name: from_settings.log_exporter(settings, name),
         )
         if exporters:
             logs.export_to(self.resource, [exporter for exporter, _ in exporters])

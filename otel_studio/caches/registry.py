@@ -11,6 +11,7 @@ from otel_studio.base import figures
 from otel_studio.base.clock import Clock
 from otel_studio.base.guard import warn_once
 from otel_studio.base.locks import new_lock
+from otel_studio.base.overflow import OTHER
 from otel_studio.base.worker import Worker
 from otel_studio.caches.alerts import CacheThresholds
 from otel_studio.caches.cache import Cache
@@ -19,8 +20,6 @@ from otel_studio.caches.instruments import FIGURES
 from otel_studio.caches.keys import KeyLabels
 from otel_studio.caches.reading import CachesReading
 from otel_studio.caches.report import performance_of
-
-_OTHER = "__other__"
 
 
 class CacheNotFound(LookupError):
@@ -101,7 +100,7 @@ class CacheRegistry:
         _require_name("service", service)
         with self._lock:
             is_one_too_many = len(self._caches) >= self._max_caches
-            key = (_OTHER, _OTHER) if is_one_too_many else (service, name)
+            key = (OTHER, OTHER) if is_one_too_many else (service, name)
             # In one step: a finalizer that runs while a cache is made may ask for the same one.
             found = self._caches.setdefault(key, self._new(*key))
             self.overflowed += is_one_too_many
@@ -114,7 +113,7 @@ class CacheRegistry:
                 self._max_caches,
                 name,
                 service,
-                _OTHER,
+                OTHER,
             )
         return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import new_epoch
 from otel_studio.base.sketch import Sketch
 from otel_studio.caches.entries import EntryLedger
@@ -26,7 +27,6 @@ _TO_MAKE_ROOM = frozenset({"size"})
 _ROLES = (READ, READ, STORED, REMOVED, REMOVED)
 
 _MAX_REASONS = 16
-_OTHER = "__other__"
 #: Weights halved this often are as good as zero.
 _FADINGS_AT_MOST = 64
 
@@ -172,7 +172,7 @@ def _count_evictions(evictions: dict[str, int], reason: str, count: int) -> None
     if not count:
         return
     if reason not in evictions and len(evictions) >= _MAX_REASONS:
-        reason = _OTHER
+        reason = OTHER
     evictions[reason] = evictions.get(reason, 0) + count
 
 

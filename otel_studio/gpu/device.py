@@ -7,8 +7,20 @@ from collections import Counter, deque
 from typing import Any, NamedTuple
 
 from otel_studio.base.guard import logger, raised_by_signal_handler
-from otel_studio.gpu import nvml as gpu_nvml
-from otel_studio.gpu.nvml import Nvml, NvmlFailure, text
+from otel_studio.gpu.nvml import (
+    DRIVER_GONE_CODES,
+    INVALID_ARGUMENT,
+    LOST_CODES,
+    NO_PERMISSION,
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    SUCCESS,
+    UNKNOWN,
+    UNSUPPORTED_CODES,
+    Nvml,
+    NvmlFailure,
+    text,
+)
 from otel_studio.gpu.tiers import DeviceIdentity
 
 #: Failures in a row after which a call that breaks the driver is made no more.
@@ -17,8 +29,8 @@ _TOLERATED = 2
 _NOT_AVAILABLE = frozenset({0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF})
 #: What a function that lists something fails with when there is nothing; the bindings pass on
 #: even success as a failure where they expected the size of a list.
-_NO_ENTRIES = frozenset({gpu_nvml.SUCCESS, gpu_nvml.NOT_FOUND})
-_REFUSALS = frozenset({gpu_nvml.NOT_SUPPORTED, gpu_nvml.INVALID_ARGUMENT})
+_NO_ENTRIES = frozenset({SUCCESS, NOT_FOUND})
+_REFUSALS = frozenset({NOT_SUPPORTED, INVALID_ARGUMENT})
 _MAX_SAID = 1_000
 
 
@@ -42,7 +54,7 @@ class Attempt(NamedTuple):
     lists: bool = False
 
 
-class Memory:
+class CallHistory:
     """What is remembered across devices and openings: what was said, and which calls misbehave."""
 
     def __init__(self) -> None:
@@ -85,17 +97,19 @@ class Device:
         nvml: the open library.
         handle: the device's handle, good until the library is closed.
         identity: which device it is.
-        memory: shared with the other devices.
+        history: shared with the other devices.
     """
 
-    def __init__(self, nvml: Nvml, handle: Any, identity: DeviceIdentity, memory: Memory) -> None:
+    def __init__(
+        self, nvml: Nvml, handle: Any, identity: DeviceIdentity, history: CallHistory
+    ) -> None:
         self.identity = identity
         self.last_process_sample_us = 0
         self.silences: int | None = None
         self.encoder: bool | None = None
         self._nvml = nvml
         self._handle = handle
-        self._memory = memory
+        self._history = history
         self._dropped: set[Attempt] = set()
 
     @property
@@ -147,10 +161,10 @@ class Device:
                 self._dropped.add(attempt)
                 failed = failure
             else:
-                self._memory.worked(self.identity.uuid, attempt.function)
+                self._history.worked(self.identity.uuid, attempt.function)
                 return None if _is_sentinel(value) else value
         if failed is not None:
-            level = logging.WARNING if failed.code == gpu_nvml.NO_PERMISSION else logging.INFO
+            level = logging.WARNING if failed.code == NO_PERMISSION else logging.INFO
             name = self.identity.name
             self._say(level, figure, "%s has no figure for %s: %s", name, figure, failed)
         return None
@@ -175,12 +189,12 @@ class Device:
     def _is_for_good(self, figure: str, failure: NvmlFailure) -> bool:
         """Tell a call that this device will never answer from one to be made again."""
         self._raise_if_gone(failure)
-        if failure.code in gpu_nvml.UNSUPPORTED_CODES:
+        if failure.code in UNSUPPORTED_CODES:
             return True
-        if failure.code == gpu_nvml.INVALID_ARGUMENT:
+        if failure.code == INVALID_ARGUMENT:
             self.confirm()
             return True  # the handle is good, so it is the call
-        if failure.code == gpu_nvml.UNKNOWN:  # the strikes of this call are used up
+        if failure.code == UNKNOWN:  # the strikes of this call are used up
             return True
         self._say(
             logging.WARNING,
@@ -193,18 +207,16 @@ class Device:
         return False
 
     def _raise_if_gone(self, failure: NvmlFailure) -> None:
-        if failure.code in gpu_nvml.LOST_CODES:
+        if failure.code in LOST_CODES:
             raise DeviceLost(failure.meaning)
-        if failure.code == gpu_nvml.UNKNOWN and self._memory.strike(
-            self.identity.uuid, failure.function
-        ):
+        if failure.code == UNKNOWN and self._history.strike(self.identity.uuid, failure.function):
             # It breaks again right after the driver was opened anew: the call is to blame.
             return
-        if failure.code in gpu_nvml.DRIVER_GONE_CODES:
+        if failure.code in DRIVER_GONE_CODES:
             raise DriverGone(str(failure))
 
     def _say(self, level: int, topic: str, message: str, *args: object) -> None:
-        self._memory.say(level, self.identity.uuid, topic, message, *args)
+        self._history.say(level, self.identity.uuid, topic, message, *args)
 
 
 def _is_sentinel(value: Any) -> bool:

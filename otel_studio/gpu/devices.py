@@ -6,9 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from otel_studio.gpu import nvml as gpu_nvml
-from otel_studio.gpu.device import Device, DriverGone, Memory
-from otel_studio.gpu.nvml import Nvml, NvmlFailure, text
+from otel_studio.gpu.device import CallHistory, Device, DriverGone
+from otel_studio.gpu.nvml import DRIVER_GONE_CODES, NO_PERMISSION, UNKNOWN, Nvml, NvmlFailure, text
 from otel_studio.gpu.tiers import DeviceIdentity
 
 _MIG_ENABLED = 1
@@ -24,10 +23,10 @@ class DeviceList:
         memory: shared by all devices.
     """
 
-    def __init__(self, nvml: Nvml, memory: Memory) -> None:
+    def __init__(self, nvml: Nvml, history: CallHistory) -> None:
         self.count = 0
         self._nvml = nvml
-        self._memory = memory
+        self._history = history
 
     def find(self, known: Mapping[str, Device]) -> dict[str, Device]:
         """Return the devices there are now, cards before their parts.
@@ -61,7 +60,7 @@ class DeviceList:
             return None
         device = known.get(uuid)
         if device is None:
-            return Device(self._nvml, handle, self._identify(handle, uuid, parent), self._memory)
+            return Device(self._nvml, handle, self._identify(handle, uuid, parent), self._history)
         device.rebind(handle)
         return device
 
@@ -108,18 +107,18 @@ class DeviceList:
         try:
             value = self._nvml.call(function, *args)
         except NvmlFailure as failure:
-            if failure.code == gpu_nvml.UNKNOWN:
-                if self._memory.strike("", function):  # it is this call that breaks, every time
+            if failure.code == UNKNOWN:
+                if self._history.strike("", function):  # it is this call that breaks, every time
                     return None
                 raise DriverGone(str(failure)) from None
-            if failure.code in gpu_nvml.DRIVER_GONE_CODES:
+            if failure.code in DRIVER_GONE_CODES:
                 raise DriverGone(str(failure)) from None
-            if failure.code == gpu_nvml.NO_PERMISSION:
-                self._memory.say(
+            if failure.code == NO_PERMISSION:
+                self._history.say(
                     logging.WARNING, "", function, "A GPU is not fully visible here: %s", failure
                 )
             return None
-        self._memory.worked("", function)
+        self._history.worked("", function)
         return value
 
 

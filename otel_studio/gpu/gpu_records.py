@@ -10,10 +10,10 @@ from otel_studio.gpu.reading import GpuReading
 from otel_studio.gpu.tiers import (
     DeviceSnapshot,
     EncoderSession,
-    FastReading,
-    MediumReading,
+    FastFigures,
+    MediumFigures,
     ProcessShare,
-    SlowReading,
+    SlowFigures,
 )
 
 
@@ -173,9 +173,9 @@ def utilization_metrics(reading: GpuReading) -> list[GpuMetrics]:
 
 
 def _describe(device: DeviceSnapshot, share: ProcessShare, encodes: EncodeStatistics) -> GpuMetrics:
-    fast = device.fast or FastReading(0, 0)
-    medium = device.medium or MediumReading(0)
-    slow = device.slow or SlowReading(0)
+    fast = device.fast or FastFigures(0, 0)
+    medium = device.medium or MediumFigures(0)
+    slow = device.slow or SlowFigures(0)
     events = medium.clock_events
     return GpuMetrics(
         gpu_utilization_percent=_percent(fast.general_utilization),

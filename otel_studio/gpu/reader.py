@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from otel_studio.base.guard import note_internal_error
-from otel_studio.gpu.device import Device, DeviceLost, DriverGone, HandlesStale, Memory
+from otel_studio.gpu.device import CallHistory, Device, DeviceLost, DriverGone, HandlesStale
 from otel_studio.gpu.devices import DeviceList
 from otel_studio.gpu.nvml import Bindings, Nvml, NvmlUnavailable, load_bindings
 from otel_studio.gpu.own_process import OwnProcess
@@ -41,8 +41,8 @@ class GpuReader:
         self.is_hopeless = False
         self._process = process
         self._nvml = Nvml(load)
-        self._memory = Memory()
-        self._list = DeviceList(self._nvml, self._memory)
+        self._history = CallHistory()
+        self._list = DeviceList(self._nvml, self._history)
         self._totals = Totals()
         self._devices: dict[str, Device] = {}
         self._shown: dict[str, DeviceSnapshot] = {}
@@ -79,7 +79,7 @@ class GpuReader:
 
     def write_said(self) -> None:
         """Log what came up while devices were read; not to be called while the driver is held."""
-        self._memory.write()
+        self._history.write()
 
     def close(self) -> None:
         """Give the library back."""
@@ -208,12 +208,12 @@ class GpuReader:
         self._retry_at_ns = now_ns + self._backoff_ns
         self._backoff_ns = min(2 * self._backoff_ns, _MAX_BACKOFF_NS)
         level = logging.INFO if self.is_hopeless or reason == NO_DEVICES else logging.WARNING
-        self._memory.say(level, "", reason, "No GPU figures: %s", reason)
+        self._history.say(level, "", reason, "No GPU figures: %s", reason)
 
     def _say(
         self, level: int, shown: DeviceSnapshot, topic: str, message: str, *args: object
     ) -> None:
-        self._memory.say(level, shown.identity.uuid, topic, message, *args)
+        self._history.say(level, shown.identity.uuid, topic, message, *args)
 
 
 def _notice_silence(device: Device, *, has_figures: bool) -> None:

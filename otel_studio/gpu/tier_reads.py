@@ -10,10 +10,10 @@ from otel_studio.gpu.own_process import UNKNOWN_IN_CONTAINER, OwnProcess
 from otel_studio.gpu.tiers import (
     CLOCK_EVENTS,
     EncoderSession,
-    FastReading,
-    MediumReading,
+    FastFigures,
+    MediumFigures,
     ProcessShare,
-    SlowReading,
+    SlowFigures,
 )
 
 # Constants of nvml.h, part of its binary interface.
@@ -74,7 +74,7 @@ class Totals:
             self._base.pop(key, None)
 
 
-def read_fast(device: Device, totals: Totals, now_ns: int, wall_ns: int) -> FastReading:
+def read_fast(device: Device, totals: Totals, now_ns: int, wall_ns: int) -> FastFigures:
     """Read what changes from second to second."""
     if device.is_mig:
         device.confirm()
@@ -89,7 +89,7 @@ def read_fast(device: Device, totals: Totals, now_ns: int, wall_ns: int) -> Fast
         figures["memory_used"] = int(memory.used)
         figures["memory_reserved"] = getattr(memory, "reserved", None)
     if device.is_mig:  # every other figure belongs to the whole card
-        return FastReading(now_ns, wall_ns, **figures)
+        return FastFigures(now_ns, wall_ns, **figures)
     rates = device.read("utilization", Attempt("nvmlDeviceGetUtilizationRates"))
     encoder = device.read("encoder utilization", Attempt("nvmlDeviceGetEncoderUtilization"))
     decoder = device.read("decoder utilization", Attempt("nvmlDeviceGetDecoderUtilization"))
@@ -108,7 +108,7 @@ def read_fast(device: Device, totals: Totals, now_ns: int, wall_ns: int) -> Fast
     }
     if encoder is not None and encoder[0]:
         device.encoder = True
-    return FastReading(
+    return FastFigures(
         now_ns,
         wall_ns,
         general_utilization=_fraction(rates.gpu if rates is not None else None),
@@ -123,10 +123,10 @@ def read_fast(device: Device, totals: Totals, now_ns: int, wall_ns: int) -> Fast
     )
 
 
-def read_medium(device: Device, process: OwnProcess, now_ns: int) -> MediumReading:
+def read_medium(device: Device, process: OwnProcess, now_ns: int) -> MediumFigures:
     """Read encoder sessions, clock-event reasons and this process's share."""
     if device.is_mig:
-        return MediumReading(now_ns, share=_share(device, process))
+        return MediumFigures(now_ns, share=_share(device, process))
     statistics = device.read("encoder statistics", Attempt("nvmlDeviceGetEncoderStats"))
     sessions = device.read("encoder sessions", Attempt("nvmlDeviceGetEncoderSessions"))
     if sessions or (statistics is not None and statistics[0]):
@@ -139,7 +139,7 @@ def read_medium(device: Device, process: OwnProcess, now_ns: int) -> MediumReadi
         Attempt("nvmlDeviceGetCurrentClocksEventReasons"),
         Attempt("nvmlDeviceGetCurrentClocksThrottleReasons"),  # its name before driver 535
     )
-    return MediumReading(
+    return MediumFigures(
         now_ns,
         active_encoders=count,
         # An average over no session is none, though the driver says zero.
@@ -153,10 +153,10 @@ def read_medium(device: Device, process: OwnProcess, now_ns: int) -> MediumReadi
     )
 
 
-def read_slow(device: Device, totals: Totals, now_ns: int) -> SlowReading:
+def read_slow(device: Device, totals: Totals, now_ns: int) -> SlowFigures:
     """Read memory errors, remapped rows and the PCIe link."""
     if device.is_mig:
-        return SlowReading(now_ns)
+        return SlowFigures(now_ns)
     corrected, uncorrected = (
         totals.advance(
             device.identity.uuid,
@@ -171,7 +171,7 @@ def read_slow(device: Device, totals: Totals, now_ns: int) -> SlowReading:
     rows = device.read("remapped rows", Attempt("nvmlDeviceGetRemappedRows"))
     transmitted, received = _pcie_bytes(device, totals)
     rates = (None, None) if transmitted is not None else _pcie_rates(device)
-    return SlowReading(
+    return SlowFigures(
         now_ns,
         ecc_corrected=corrected,
         ecc_uncorrected=uncorrected,

@@ -37,7 +37,7 @@ class DeviceIdentity:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FastReading:
+class FastFigures:
     """Read every second; fractions 0 to 1, bytes, degrees Celsius, watts, joules, hertz."""
 
     taken_ns: int
@@ -93,7 +93,7 @@ class ProcessShare:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MediumReading:
+class MediumFigures:
     """Read every five seconds: encoder sessions, clock-event reasons, this process's share."""
 
     taken_ns: int
@@ -106,7 +106,7 @@ class MediumReading:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SlowReading:
+class SlowFigures:
     """Read every minute: memory errors, remapped rows, and the PCIe link in bytes and bytes/s."""
 
     taken_ns: int
@@ -129,9 +129,9 @@ class DeviceSnapshot:
     """A device with its last readings; `failed_because` is set when it cannot be read."""
 
     identity: DeviceIdentity
-    fast: FastReading | None = None
-    medium: MediumReading | None = None
-    slow: SlowReading | None = None
+    fast: FastFigures | None = None
+    medium: MediumFigures | None = None
+    slow: SlowFigures | None = None
     failed_because: str | None = None
 
     def as_of(self, now_ns: int) -> DeviceSnapshot:
@@ -195,6 +195,6 @@ SLOWDOWNS = (
 
 
 def _is_current(
-    reading: FastReading | MediumReading | SlowReading | None, tier: Tier, now_ns: int
+    reading: FastFigures | MediumFigures | SlowFigures | None, tier: Tier, now_ns: int
 ) -> bool:
     return reading is not None and now_ns - reading.taken_ns <= tier.stale_after_ns

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from otel_studio.base import figures
 from otel_studio.base.locks import new_lock
+from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import new_epoch
 from otel_studio.base.record import Record
 from otel_studio.logs.reading import FIGURES, Key, LogsPart, LogsReading
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 #: Combinations that are counted apart; further ones count under `__other__`.
 MAX_COMBINATIONS = 10_000
-_OTHER = "__other__"
 #: Records that wait before a thread is asked to fold them; past the second, whoever logs does.
 _FOLD_AT = 1_000
 _FOLD_HERE_AT = 20_000
@@ -128,6 +128,6 @@ def _folded(sums: dict[Key, int], taken: list[Key]) -> dict[Key, int]:
     folded = dict(sums)
     for key in taken:
         if key not in folded and len(folded) >= MAX_COMBINATIONS:
-            key = (_OTHER, _OTHER, key[2])  # noqa: PLW2901
+            key = (OTHER, OTHER, key[2])  # noqa: PLW2901
         folded[key] = folded.get(key, 0) + 1
     return folded

@@ -9,11 +9,11 @@ from weakref import WeakSet
 
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
+from otel_studio.base.overflow import OTHER
 from otel_studio.process.host_files import HostFiles
 from otel_studio.process.watch_reading import AllocationSums
 
 MAX_OPERATIONS = 1_000
-_OTHER = "__other__"
 
 
 @dataclasses.dataclass(slots=True, eq=False, weakref_slot=True)
@@ -94,7 +94,7 @@ class OperationAllocationSampler:
                 self._open.discard(token)
                 key = (service, operation)
                 if key not in self._sums and len(self._sums) >= MAX_OPERATIONS:
-                    key = (_OTHER, _OTHER)
+                    key = (OTHER, OTHER)
                 # one store: what a signal handler interrupts is counted whole or not at all
                 self._sums[key] = self._sums.get(key, AllocationSums()) + one
         except Exception as error:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import add_counts, subtract_counts
 from otel_studio.registry.failures import describe_failure
 from otel_studio.registry.kept import Kept, latest, without
 
-#: The name that gathers what is past a bound.
-OTHER = "__other__"
 #: Operations named in one group.
 _MAX_OPERATIONS = 20
 

@@ -15,8 +15,9 @@ from opentelemetry.trace import StatusCode
 from otel_studio.base import outcome
 from otel_studio.base.frozen import draft_of
 from otel_studio.base.guard import note_internal_error, note_once
+from otel_studio.base.overflow import OTHER
 from otel_studio.base.sketch import Sketch
-from otel_studio.registry.errors import OTHER, GroupDrafts, GroupKey, group_of
+from otel_studio.registry.errors import GroupDrafts, GroupKey, group_of
 from otel_studio.registry.labels import batches_of
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.operation import Operation

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from otel_studio.registry.errors import OTHER, GroupKey
+from otel_studio.base.overflow import OTHER
+from otel_studio.registry.errors import GroupKey
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.series import SeriesKey
 from otel_studio.spans.ended_run import EndedRun

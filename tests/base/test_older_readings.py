@@ -24,10 +24,10 @@ from otel_studio.gpu.reading import reading_of
 from otel_studio.gpu.tiers import (
     DeviceIdentity,
     DeviceSnapshot,
-    FastReading,
-    MediumReading,
+    FastFigures,
+    MediumFigures,
     ProcessShare,
-    SlowReading,
+    SlowFigures,
 )
 from otel_studio.logs.reading import LogsPart, LogsReading
 from otel_studio.metrics.instrument_points import Count, Last, Latest, Level
@@ -171,9 +171,9 @@ GPU = reading_of(
     [
         DeviceSnapshot(
             DeviceIdentity("GPU-1", "card"),
-            FastReading(1, 2, memory_used=3, energy=4.5),
-            MediumReading(1, share=ProcessShare(memory=6)),
-            SlowReading(1, ecc_corrected=7),
+            FastFigures(1, 2, memory_used=3, energy=4.5),
+            MediumFigures(1, share=ProcessShare(memory=6)),
+            SlowFigures(1, ecc_corrected=7),
         )
     ],
     {"p-encodes-1": EncodePart(5, 1, 2, 3, EncodeStatistics(queue_length=4, encode_fps=29.97))},

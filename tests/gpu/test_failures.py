@@ -10,8 +10,8 @@ import pytest
 from fake_nvml import A10, H100, MIG_SMALL, FakeDriver, mig_card, two_cards
 from otel_studio.base.clock import ManualClock
 from otel_studio.base.guard import internal_errors
-from otel_studio.gpu import nvml as gpu_nvml
 from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.gpu.nvml import DRIVER_MISSING, PERMISSION_MISSING, Bindings
 from otel_studio.gpu.reader import ANSWERS_NOTHING, NO_DEVICES, NONE_VISIBLE, NOT_LISTED
 
 Statuses = dict[str, str | None]
@@ -208,7 +208,7 @@ def test_a_card_that_falls_silent(
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [(9, gpu_nvml.DRIVER_MISSING), (4, gpu_nvml.PERMISSION_MISSING)],
+    [(9, DRIVER_MISSING), (4, PERMISSION_MISSING)],
 )
 def test_a_driver_that_does_not_open(
     driver: FakeDriver, monitor: GpuMonitor, clock: ManualClock, code: int, reason: str
@@ -254,7 +254,7 @@ def test_a_user_who_may_see_no_card(driver: FakeDriver, monitor: GpuMonitor) -> 
 def test_without_the_package(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     """Without nvidia-ml-py the list is empty, the reason says what to install, nothing warns."""
 
-    def missing() -> gpu_nvml.Bindings:
+    def missing() -> Bindings:
         raise ImportError
 
     monitor = GpuMonitor(clock, load=missing)

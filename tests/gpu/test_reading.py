@@ -17,10 +17,10 @@ from otel_studio.gpu.reading import GpuReading, reading_of
 from otel_studio.gpu.tiers import (
     DeviceIdentity,
     DeviceSnapshot,
-    FastReading,
-    MediumReading,
+    FastFigures,
+    MediumFigures,
     ProcessShare,
-    SlowReading,
+    SlowFigures,
 )
 from plain_data import unplain_fields
 
@@ -44,9 +44,9 @@ def encodes_of(seed: int) -> EncodePart:
 def card(uuid: str, seed: int) -> DeviceSnapshot:
     return DeviceSnapshot(
         DeviceIdentity(uuid, uuid),
-        FastReading(0, seed, memory_used=seed % 100, energy=float(seed)),
-        MediumReading(0, share=ProcessShare(memory=seed % 10)),
-        SlowReading(0, ecc_corrected=seed % 7),
+        FastFigures(0, seed, memory_used=seed % 100, energy=float(seed)),
+        MediumFigures(0, share=ProcessShare(memory=seed % 10)),
+        SlowFigures(0, ecc_corrected=seed % 7),
     )
 
 
@@ -109,9 +109,9 @@ def test_a_device_is_never_added(a: GpuReading, b: GpuReading) -> None:
 
 
 def with_card(epoch: str, moment: int, **figures: Any) -> GpuReading:
-    fast = FastReading(0, moment, energy=figures.get("energy"))
-    slow = SlowReading(0, ecc_corrected=figures.get("ecc"), pcie_received=figures.get("pcie"))
-    share = MediumReading(0, share=ProcessShare(memory=figures.get("memory")))
+    fast = FastFigures(0, moment, energy=figures.get("energy"))
+    slow = SlowFigures(0, ecc_corrected=figures.get("ecc"), pcie_received=figures.get("pcie"))
+    share = MediumFigures(0, share=ProcessShare(memory=figures.get("memory")))
     snapshot = DeviceSnapshot(DeviceIdentity("GPU-1", "card"), fast, share, slow)
     return reading_of(moment, epoch, None, [snapshot], {})
 

@@ -21,7 +21,7 @@ PACKAGE = Path(otel_studio.__file__).parent
 HOME = "base/locks.py"
 #: Where a module may make a lock that is not its own, and why.
 EXCEPTIONS = {
-    ("otel_sdk_private.py", "threading.Lock"): "the SDK's own attributes, set free in a child",
+    ("base/otel_sdk_private.py", "threading.Lock"): "the SDK's own attributes, set free in a child",
 }
 #: Locks that a class of ours inherits from one of another package, and why a child is safe.
 INHERITED = {

@@ -25,7 +25,8 @@ faulthandler.dump_traceback_later(float(os.environ["LIMIT"]), exit=True)
 from opentelemetry import metrics, trace
 
 import otel_studio
-from otel_studio import api, guard
+from otel_studio import api
+from otel_studio.base import guard
 
 logging.basicConfig(handlers=[logging.NullHandler()], level=logging.INFO)
 studio = otel_studio.configure(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_studio.base import guard
-from otel_studio.settings import loading as config
+from otel_studio.settings.loading import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,11 +23,11 @@ def nothing_said_yet() -> Iterator[None]:
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Callable[..., config.Settings]:
+def load(tmp_path: Path) -> Callable[..., Settings]:
     """Load the settings away from this machine's own environment and files."""
 
-    def load_here(environ: dict[str, str] | None = None, **keywords: Any) -> config.Settings:
-        return config.load_settings(environ or {}, tmp_path, **keywords)
+    def load_here(environ: dict[str, str] | None = None, **keywords: Any) -> Settings:
+        return load_settings(environ or {}, tmp_path, **keywords)
 
     return load_here
 

@@ -121,7 +121,8 @@ def test_every_row_says_what_it_means_in_whole_sentences(name):
 def test_loading_the_settings_loads_no_sdk():
     """Reading the settings of a program that records nothing costs nothing."""
     program = (
-        "import sys; from otel_studio.settings.loading import load_settings; load_settings({}, '/');"
+        "import sys; from otel_studio.settings.loading import load_settings;"
+        "load_settings({}, '/');"
         "print([name for name in sys.modules if name.startswith(('opentelemetry', 'importlib.meta',"
         " 'tomllib', 'difflib'))])"
     )

@@ -167,6 +167,8 @@ def test_one_setter_makes_a_span_unusual() -> None:
     assert {"_events", "_links", "_status_code", "_outcome", "_failure"} <= rare
     found = set()
     for path in (PACKAGE / "spans").glob("*.py"):
+        if path.name == "foreign.py":  # somebody else's spans, which have no such attributes
+            continue
         tree = ast.parse(path.read_text())
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef):

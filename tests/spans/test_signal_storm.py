@@ -27,7 +27,8 @@ from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 import otel_studio
-from otel_studio import api, guard
+from otel_studio import api
+from otel_studio.base import guard
 
 logging.disable(logging.CRITICAL)  # its own locks survive no interrupt
 arrived, in_finalizers, others = set(), set(), []
