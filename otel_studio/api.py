@@ -116,12 +116,12 @@ __all__ = [
 ]
 
 _HOMES = (
-    "caches.records",
+    "caches.cache_records",
     "caches.registry",
     "logs.level_counts",
-    "resources.memory_alerts",
-    "resources.memory_records",
-    "resources.gpu_records",
+    "process.memory_alerts",
+    "process.memory_records",
+    "gpu.gpu_records",
 )
 
 

@@ -153,7 +153,7 @@ class Queries:
 
     def get_memory_usage_metrics(self) -> MemoryUsage:
         """Return the memory of the process, and by service where it is tracked."""
-        return self._studio.resources.memory_usage_metrics()
+        return self._studio.process.memory_usage_metrics()
 
     def set_memory_alert_thresholds(
         self, thresholds: Mapping[str, float | None]
@@ -163,7 +163,7 @@ class Queries:
         Raises:
             ValueError: for an unknown name or a value out of range.
         """
-        return self._studio.resources.set_memory_alert_thresholds(thresholds)
+        return self._studio.process.set_memory_alert_thresholds(thresholds)
 
     # Logs
 

@@ -145,7 +145,7 @@ def telemetry_page() -> str:
     from otel_studio.logs.level_counts import LevelCounts
     from otel_studio.metrics import self_report
     from otel_studio.metrics.points import ACTIVE, DESCRIPTIONS, DURATION
-    from otel_studio.process.monitor import ResourceMonitor
+    from otel_studio.process.monitor import ProcessMonitor
     from otel_studio.registry.reading import RegistryReading
 
     kinds = {DURATION: ("histogram", "s"), ACTIVE: ("up-down counter", "{operation}")}
@@ -157,7 +157,7 @@ def telemetry_page() -> str:
     clock = SystemClock()
     for heading, introduction, room in (
         ("Caches", CACHES, CacheRegistry(clock)),
-        ("The process and its machine", PROCESS, ResourceMonitor(clock)),
+        ("The process and its machine", PROCESS, ProcessMonitor(clock)),
         ("GPUs", GPUS, GpuMonitor(clock)),
         ("Logs", LOGS, LevelCounts()),
     ):

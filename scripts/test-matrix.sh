@@ -10,9 +10,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # What needs no example service and no server: what runs in every user's process.
 core=()
-for room in base config operations autotrack tracing registry metrics exporters lifecycle testing distro \
-    resources gpu caches logs; do
-    [ ! -d "tests/$room" ] || core+=("tests/$room")
+for room in base settings operations spans registry metrics exporters lifecycle testing distro \
+    process gpu caches logs; do
+    core+=("tests/$room")
 done
 for library in cachetools diskcache executors functools torch; do
     core+=("instrumentations/$library")

@@ -1,4 +1,4 @@
-"""The rooms beside spans and metrics: caches, resources, GPUs and logs."""
+"""The rooms beside spans and metrics: caches, the process, GPUs and logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from otel_studio.caches.registry import CacheRegistry
     from otel_studio.gpu.monitor import GpuMonitor
     from otel_studio.logs.room import StudioLogs
-    from otel_studio.process.monitor import ResourceMonitor
+    from otel_studio.process.monitor import ProcessMonitor
 
 
 class FigureRooms:
@@ -53,7 +53,7 @@ class FigureRooms:
         self._seat = taken
         self._building = new_lock()
         self._caches: CacheRegistry | None = None
-        self._resources: ResourceMonitor | None = None
+        self._process: ProcessMonitor | None = None
         self._gpu: GpuMonitor | None = None
         #: The logs, where the settings join them.
         self.logs: StudioLogs | None = None
@@ -82,23 +82,23 @@ class FigureRooms:
             self._caches = caches
 
     @property
-    def resources(self) -> ResourceMonitor:
+    def process(self) -> ProcessMonitor:
         """The figures of the process."""
-        resources = self._resources
-        if resources is None:
+        process = self._process
+        if process is None:
             with self._building:
-                resources = self._resources
-                if resources is None:
-                    from otel_studio.process.monitor import ResourceMonitor
+                process = self._process
+                if process is None:
+                    from otel_studio.process.monitor import ProcessMonitor
 
-                    resources = ResourceMonitor(
+                    process = ProcessMonitor(
                         self._clock,
                         sample_operations=self._settings.sample_allocations,
                         service_names=self._registry.service_names,
                     )
-                    resources.register_instruments(self._meter)
-                    self._resources = resources
-        return resources
+                    process.register_instruments(self._meter)
+                    self._process = process
+        return process
 
     @property
     def gpu(self) -> GpuMonitor:
@@ -122,8 +122,8 @@ class FigureRooms:
             self._caches.start()
         if self.logs is not None:
             self.logs.start()
-        if self._settings.resources:
-            self.resources.start()
+        if self._settings.process:
+            self.process.start()
         if self._settings.gpu:
             self.gpu.start()
 
@@ -156,5 +156,5 @@ class FigureRooms:
                 note_internal_error(f"{event} of {type(room).__name__}", error)
 
     def _built(self) -> list[Room]:
-        rooms = (self.logs, self._caches, self._resources, self._gpu)
+        rooms = (self.logs, self._caches, self._process, self._gpu)
         return [room for room in rooms if room is not None]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from otel_studio.gpu.monitor import GpuMonitor
     from otel_studio.logs.level_counts import LogCount
     from otel_studio.logs.room import StudioLogs
-    from otel_studio.process.monitor import ResourceMonitor
+    from otel_studio.process.monitor import ProcessMonitor
     from otel_studio.spans.export import ExportQueue
 
 
@@ -114,7 +114,7 @@ class Studio:
             if span_redactor is not None:
                 self.tracer_provider.redact = span_redactor.redact
             if settings.sample_allocations:
-                self.tracer_provider.run_watcher = self.resources.operation_allocations
+                self.tracer_provider.run_watcher = self.process.operation_allocations
         forking.watch(self)
 
     def _report_itself(self) -> None:
@@ -201,9 +201,9 @@ class Studio:
         self._rooms.use_caches(caches)
 
     @property
-    def resources(self) -> ResourceMonitor:
+    def process(self) -> ProcessMonitor:
         """The figures of the process: memory, processor, garbage collector, memory by service."""
-        return self._rooms.resources
+        return self._rooms.process
 
     @property
     def gpu(self) -> GpuMonitor:
@@ -227,7 +227,7 @@ class Studio:
 
     def track_memory(self, probe: Any) -> None:
         """Sample a probe of memory from now on."""
-        probe.track(self.resources.memory)
+        probe.track(self.process.memory)
 
     # Use
 

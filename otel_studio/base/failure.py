@@ -18,7 +18,7 @@ _MAX_MESSAGE_CHARACTERS = 4_096
 
 #: In the path of each instrumentation's package, also where it is installed in place.
 _INSTRUMENTATION = os.sep + "otel_studio_instrumentation_"
-_PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARY_FOLDERS = tuple(
     {
         # What the interpreter loaded itself from tells more than its configuration does.

@@ -40,7 +40,7 @@ class MemoryProbe:
         self._tracked: list[Any] = []
 
     def track(self, tracker: Any) -> None:
-        """Hand the source to a tracker of memory (see `resources.service_memory`)."""
+        """Hand the source to a tracker of memory (see `process.service_memory`)."""
         self._tracked.append(tracker.track(self.service, self.source))
 
     def close(self) -> None:

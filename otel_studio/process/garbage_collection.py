@@ -18,7 +18,7 @@ PAUSE_BOUNDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in PAUSE_BOUNDS)
 
 
-class CollectorWatch:
+class GarbageCollectionWatch:
     """Times each collection through `gc.callbacks` and reads `gc.get_stats()`.
 
     The callback runs in any thread, between any two instructions, also while that thread

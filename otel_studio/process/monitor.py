@@ -15,7 +15,7 @@ from otel_studio.base.reading import new_epoch, process_epoch
 from otel_studio.base.worker import Worker
 from otel_studio.process.allocation_window import AllocationTracer
 from otel_studio.process.event_loop import EventLoopWatch
-from otel_studio.process.garbage_collection import CollectorWatch
+from otel_studio.process.garbage_collection import GarbageCollectionWatch
 from otel_studio.process.host_files import HostFiles
 from otel_studio.process.host_reader import HostReader
 from otel_studio.process.instruments import FIGURES
@@ -42,7 +42,7 @@ _WINDOW_POLL_SECONDS = 0.5
 _EARLY = 0.8
 
 
-class ResourceMonitor:
+class ProcessMonitor:
     """The figures of this process: one cached reading for all gauges, sampled by one thread.
 
     Without the thread (`start` was not called) whoever reads pays for the sampling.
@@ -57,7 +57,7 @@ class ResourceMonitor:
 
     Example:
         >>> from otel_studio.base.clock import SystemClock
-        >>> ResourceMonitor(SystemClock()).memory_usage_metrics().total_memory_mb > 1
+        >>> ProcessMonitor(SystemClock()).memory_usage_metrics().total_memory_mb > 1
         True
     """
 
@@ -76,7 +76,7 @@ class ResourceMonitor:
         self._service_names = service_names
         self._interval = interval
         self._host = HostReader(clock, interval * _EARLY, files, psutil)
-        self._collector = CollectorWatch()
+        self._collector = GarbageCollectionWatch()
         self._loops = EventLoopWatch()
         self._tracer = AllocationTracer(clock)
         self._alerts = MemoryAlerts(clock)
@@ -92,7 +92,7 @@ class ResourceMonitor:
         self._latest: tuple[int, int, ResourceReading] | None = None
         self._sampled_ns: int | None = None
         self._started = False
-        self._worker = Worker("otel-studio-resources", self._work, interval=interval)
+        self._worker = Worker("otel-studio-process", self._work, interval=interval)
         self._read()  # the first windows of processor use count from here
 
     def register_instruments(self, meter: Meter) -> None:

@@ -26,7 +26,7 @@ PROMETHEUS = "The Prometheus endpoint"
 SAMPLING = "Sampling and the export queue"
 LOGS = "Logs and redaction"
 CACHES = "Caches"
-RESOURCES = "Resources"
+MACHINE = "Process and GPU"
 
 RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
 PLAIN_SAMPLERS = ("always_on", "always_off", "parentbased_always_on", "parentbased_always_off")
@@ -356,24 +356,24 @@ class Settings:
         CACHES,
     )
 
-    resources: bool = _setting(
+    process: bool = _setting(
         True,
         kinds.Boolean(),
         "Report memory, CPU, garbage collection and threads of this process.",
-        RESOURCES,
+        MACHINE,
     )
     sample_allocations: int = _setting(
         0,
         kinds.Integer(0, 1_000_000),
         "Measure what one run in so many allocates, of the operations that OTel Studio's own "
         "provider records; 0 measures none. A measured run costs about 0.1 ms more.",
-        RESOURCES,
+        MACHINE,
     )
     gpu: bool = _setting(
         True,
         kinds.Boolean(),
         "Read the GPUs of this machine, where the extra `gpu` and a driver are installed.",
-        RESOURCES,
+        MACHINE,
     )
 
     def differences(self, other: Settings) -> list[str]:
@@ -445,6 +445,6 @@ class SettingsKeywords(TypedDict, total=False):
     cache_keys: str | None
     max_caches: int | None
     cache_poll_interval: float | None
-    resources: bool | None
+    process: bool | None
     sample_allocations: int | None
     gpu: bool | None

@@ -39,7 +39,7 @@ class Kept(logging.Handler):
 logging.basicConfig(handlers=[Kept()], level=logging.INFO)
 SETUP
 studio = otel_studio.configure(
-    service_name="storm", logging=True, gpu=True, resources=True, registry_backlog=100,
+    service_name="storm", logging=True, gpu=True, process=True, registry_backlog=100,
     fold_interval=0.01, shutdown_timeout=1, metrics_exporter=("prometheus",), prometheus_port=0,
     max_operations_per_service=20, max_caches=30, cache_poll_interval=1,
 )

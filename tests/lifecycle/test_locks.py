@@ -47,7 +47,7 @@ def everything_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[o
         prometheus_port=0,
         logging=True,
         gpu=True,
-        resources=True,
+        process=True,
         sample_allocations=1,
         export_interval=60,
         metric_export_interval=60,

@@ -9,7 +9,7 @@ import pytest
 
 from otel_studio.caches.registry import CacheRegistry
 from otel_studio.gpu.monitor import GpuMonitor
-from otel_studio.process.monitor import ResourceMonitor
+from otel_studio.process.monitor import ProcessMonitor
 from otel_studio.testing.isolation import isolated
 
 THREADS = 8
@@ -17,7 +17,7 @@ THREADS = 8
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("caches", CacheRegistry), ("resources", ResourceMonitor), ("gpu", GpuMonitor)],
+    [("caches", CacheRegistry), ("resources", ProcessMonitor), ("gpu", GpuMonitor)],
 )
 def test_threads_that_ask_at_once_get_the_same_room(monkeypatch, name, kind):
     """Two of a kind would report each figure twice, and one's counts would be lost."""

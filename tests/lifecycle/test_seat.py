@@ -86,5 +86,5 @@ def test_every_room_keeps_the_protocol_of_rooms() -> None:
     """They start, stop, and are told of forks by the same names."""
     with otel_studio.isolated(logging=True) as s:
         studio = s.studio
-        for room in (studio.caches, studio.resources, studio.gpu, studio.logs):
+        for room in (studio.caches, studio.process, studio.gpu, studio.logs):
             assert isinstance(room, Room), type(room).__name__

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from forked import in_forked_child
-from otel_studio.process.garbage_collection import PAUSE_BOUNDS, CollectorWatch
+from otel_studio.process.garbage_collection import PAUSE_BOUNDS, GarbageCollectionWatch
 
 
 @pytest.fixture
-def watch() -> Iterator[CollectorWatch]:
-    watch = CollectorWatch()
+def watch() -> Iterator[GarbageCollectionWatch]:
+    watch = GarbageCollectionWatch()
     yield watch
     watch.stop()
 
@@ -35,7 +35,7 @@ class Cycle:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_counts_are_those_of_the_interpreter(watch: CollectorWatch) -> None:
+def test_counts_are_those_of_the_interpreter(watch: GarbageCollectionWatch) -> None:
     """Collections, collected and uncollectable objects equal gc.get_stats(), row by row."""
     for _ in range(10):
         Cycle()
@@ -49,7 +49,7 @@ def test_counts_are_those_of_the_interpreter(watch: CollectorWatch) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_each_collection_is_timed_once(watch: CollectorWatch) -> None:
+def test_each_collection_is_timed_once(watch: GarbageCollectionWatch) -> None:
     """Pauses count per generation, their buckets add up, and the longest is among them."""
     watch.start()
     watch.start()
@@ -69,7 +69,7 @@ def test_each_collection_is_timed_once(watch: CollectorWatch) -> None:
     assert len(keep) == 20_000
 
 
-def test_stopping_leaves_the_callbacks_as_they_were(watch: CollectorWatch) -> None:
+def test_stopping_leaves_the_callbacks_as_they_were(watch: GarbageCollectionWatch) -> None:
     """Only our own callback goes; one of the program's stays, and a cleared list is no error."""
 
     def theirs(phase: str, info: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ def test_stopping_leaves_the_callbacks_as_they_were(watch: CollectorWatch) -> No
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_collection_inside_of_reading_harms_nothing(watch: CollectorWatch) -> None:
+def test_a_collection_inside_of_reading_harms_nothing(watch: GarbageCollectionWatch) -> None:
     """The callback takes no lock: a collection may start anywhere, any number of times."""
     watch.start()
     done = threading.Event()
@@ -110,14 +110,16 @@ def test_a_collection_inside_of_reading_harms_nothing(watch: CollectorWatch) -> 
     assert watch.pauses()[0].count >= last
 
 
-def test_a_collection_that_began_before_the_watch_is_not_timed(watch: CollectorWatch) -> None:
+def test_a_collection_that_began_before_the_watch_is_not_timed(
+    watch: GarbageCollectionWatch,
+) -> None:
     """An end without a beginning adds nothing."""
     watch._on_collection("stop", {"generation": 2})
     assert [row.count for row in watch.pauses()] == [0, 0, 0]
     assert watch.pauses()[2].longest_ns is None
 
 
-def test_a_forked_child_counts_from_zero(watch: CollectorWatch) -> None:
+def test_a_forked_child_counts_from_zero(watch: GarbageCollectionWatch) -> None:
     """The interpreter's counts go on from the parent's; ours begin anew."""
     watch.start()
     gc.collect()

@@ -20,7 +20,7 @@ from forked import in_forked_child
 from otel_studio.base import guard
 from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.process.instruments import FIGURES
-from otel_studio.process.monitor import ResourceMonitor
+from otel_studio.process.monitor import ProcessMonitor
 
 from parts import wait_until
 
@@ -33,8 +33,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def monitor(clock: ManualClock) -> Iterator[ResourceMonitor]:
-    monitor = ResourceMonitor(clock)
+def monitor(clock: ManualClock) -> Iterator[ProcessMonitor]:
+    monitor = ProcessMonitor(clock)
     yield monitor
     monitor.stop()
 
@@ -51,7 +51,7 @@ def points_of(reader: InMemoryMetricReader) -> Points:
     return points
 
 
-def readers_of(monitor: ResourceMonitor, count: int = 1) -> list[InMemoryMetricReader]:
+def readers_of(monitor: ProcessMonitor, count: int = 1) -> list[InMemoryMetricReader]:
     readers = [InMemoryMetricReader() for _ in range(count)]
     monitor.register_instruments(MeterProvider(readers).get_meter("otel_studio"))
     return readers
@@ -86,7 +86,7 @@ def test_names_and_units_are_those_of_the_conventions() -> None:
     assert len({figure.name for figure in FIGURES}) == len(FIGURES)
 
 
-def test_the_figures_arrive_as_points(monitor: ResourceMonitor, clock: ManualClock) -> None:
+def test_the_figures_arrive_as_points(monitor: ProcessMonitor, clock: ManualClock) -> None:
     """Each figure of the process arrives with its attributes and a plausible value."""
     (reader,) = readers_of(monitor)
     points = points_of(reader)
@@ -105,7 +105,7 @@ def test_the_figures_arrive_as_points(monitor: ResourceMonitor, clock: ManualClo
 
 def test_two_readers_see_the_same_right_values(clock: ManualClock) -> None:
     """A reader each 5 s and one each 60 s agree; neither takes the other's processor time."""
-    monitor = ResourceMonitor(clock)
+    monitor = ProcessMonitor(clock)
     often, seldom = readers_of(monitor, 2)
     assert "process.cpu.utilization" not in points_of(often)
     assert "process.cpu.utilization" not in points_of(seldom)
@@ -119,9 +119,7 @@ def test_two_readers_see_the_same_right_values(clock: ManualClock) -> None:
     assert spent
 
 
-def test_one_reading_serves_a_whole_collection(
-    monitor: ResourceMonitor, clock: ManualClock
-) -> None:
+def test_one_reading_serves_a_whole_collection(monitor: ProcessMonitor, clock: ManualClock) -> None:
     """All gauges of a collection come from one reading; half a second later it is a new one."""
     first = monitor.reading()
     assert monitor.reading() is first
@@ -133,7 +131,7 @@ def test_one_reading_serves_a_whole_collection(
 
 def test_utilization_agrees_with_the_seconds_spent(clock: ManualClock) -> None:
     """Utilization times window and processors is the growth of process.cpu.time."""
-    monitor = ResourceMonitor(clock)
+    monitor = ProcessMonitor(clock)
     (reader,) = readers_of(monitor)
     before = monitor.reading().counted("cpu_user_ns")
     assert sum(number % 7 for number in range(300_000))
@@ -148,7 +146,7 @@ def test_utilization_agrees_with_the_seconds_spent(clock: ManualClock) -> None:
 
 def test_what_has_no_source_leaves_no_point(tmp_path: Path, clock: ManualClock) -> None:
     """Without /proc and psutil the remaining figures arrive, and no zero stands for the rest."""
-    monitor = ResourceMonitor(clock, root=str(tmp_path), psutil=lambda: None)
+    monitor = ProcessMonitor(clock, root=str(tmp_path), psutil=lambda: None)
     (reader,) = readers_of(monitor)
     points = points_of(reader)
     assert "process.cpu.time" in points
@@ -160,7 +158,7 @@ def test_what_has_no_source_leaves_no_point(tmp_path: Path, clock: ManualClock) 
 
 
 def test_a_source_that_fails_costs_only_its_own_figures(
-    monitor: ResourceMonitor,
+    monitor: ProcessMonitor,
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -183,7 +181,7 @@ def test_a_source_that_fails_costs_only_its_own_figures(
 
 
 def test_a_collection_survives_a_reading_that_fails(
-    monitor: ResourceMonitor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    monitor: ProcessMonitor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An instrument of the program's own arrives whatever becomes of ours."""
     guard.forget_said()
@@ -202,7 +200,7 @@ def test_a_collection_survives_a_reading_that_fails(
 
 
 def test_two_hundred_megabytes_appear_under_their_service_and_go_again(
-    monitor: ResourceMonitor, clock: ManualClock
+    monitor: ProcessMonitor, clock: ManualClock
 ) -> None:
     """An array of 200 MB counts for its service, in the query and in metrics, until it goes."""
     np = pytest.importorskip("numpy")
@@ -237,7 +235,7 @@ def test_two_hundred_megabytes_appear_under_their_service_and_go_again(
 
 def test_the_record_is_whole_and_serializes(clock: ManualClock) -> None:
     """The query's record carries the design's fields, and goes to JSON as it is."""
-    monitor = ResourceMonitor(
+    monitor = ProcessMonitor(
         clock, sample_operations=1, service_names=lambda: [__name__, "quiet-service"]
     )
     monitor.memory.track("cache-service", lambda: 1_500_000)
@@ -268,7 +266,7 @@ def test_the_record_is_whole_and_serializes(clock: ManualClock) -> None:
     assert len(keep) == 1_000
 
 
-def test_collections_are_timed_while_the_monitor_runs(monitor: ResourceMonitor) -> None:
+def test_collections_are_timed_while_the_monitor_runs(monitor: ProcessMonitor) -> None:
     """Average and longest pause come from the collections since the start."""
     monitor.start()
     gc.collect()
@@ -295,7 +293,7 @@ def test_alerts_follow_the_limit_of_the_group(tmp_path: Path, clock: ManualClock
     (tmp_path / "cg").mkdir()
     (tmp_path / "cg/memory.max").write_text(str(limit))
     (tmp_path / "cg/memory.current").write_text(str(limit // 2))
-    monitor = ResourceMonitor(clock, root=str(tmp_path), psutil=lambda: None)
+    monitor = ProcessMonitor(clock, root=str(tmp_path), psutil=lambda: None)
     usage = monitor.memory_usage_metrics()
     assert usage.limit_source == "cgroup v2"
     assert usage.system_utilization == pytest.approx(0.5, abs=0.01)
@@ -306,12 +304,12 @@ def test_alerts_follow_the_limit_of_the_group(tmp_path: Path, clock: ManualClock
     assert monitor.memory_usage_metrics().memory_alerts == []
 
 
-def test_the_thread_starts_once_and_ends(monitor: ResourceMonitor) -> None:
+def test_the_thread_starts_once_and_ends(monitor: ProcessMonitor) -> None:
     """start() and stop() may be called again; nothing of ours is left in the interpreter."""
     before = list(gc.callbacks)
     monitor.start()
     monitor.start()
-    ours = [t for t in threading.enumerate() if t.name == "otel-studio-resources"]
+    ours = [t for t in threading.enumerate() if t.name == "otel-studio-process"]
     assert len(ours) == 1
     assert ours[0].daemon
     monitor.stop()
@@ -325,7 +323,7 @@ def test_the_thread_starts_once_and_ends(monitor: ResourceMonitor) -> None:
 
 def test_a_forked_child_reports_its_own(clock: ManualClock) -> None:
     """A child has its own figures, counts from zero, and a live thread once it asks."""
-    monitor = ResourceMonitor(clock)
+    monitor = ProcessMonitor(clock)
     monitor.memory.track("a", lambda: 1_000)
     monitor.start()
     (reader,) = readers_of(monitor)
@@ -344,7 +342,7 @@ def test_a_forked_child_reports_its_own(clock: ManualClock) -> None:
         answer = {
             "pid": usage.pid == os.getpid(),
             "rss": usage.total_memory_mb,
-            "threads": [names.count("otel-studio-resources") for names in (before, after)],
+            "threads": [names.count("otel-studio-process") for names in (before, after)],
             "collections": usage.gc_stats.collections,
             "cpu": sum(points["process.cpu.time"].values()),
             "service": usage.services["a"].memory_mb,
@@ -365,7 +363,7 @@ def test_a_forked_child_reports_its_own(clock: ManualClock) -> None:
 
 def test_a_fork_while_another_thread_reads_leaves_the_child_able(clock: ManualClock) -> None:
     """Locks that other threads held at the fork are not waited for in the child."""
-    monitor = ResourceMonitor(clock)
+    monitor = ProcessMonitor(clock)
     with_lock, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -389,7 +387,7 @@ def test_a_fork_while_another_thread_reads_leaves_the_child_able(clock: ManualCl
         thread.join()
 
 
-def test_a_slow_probe_holds_up_no_reader(monitor: ResourceMonitor, clock: ManualClock) -> None:
+def test_a_slow_probe_holds_up_no_reader(monitor: ProcessMonitor, clock: ManualClock) -> None:
     """While a probe of the program takes its time, figures are read all the same."""
     entered, release = threading.Event(), threading.Event()
 
@@ -410,7 +408,7 @@ def test_a_slow_probe_holds_up_no_reader(monitor: ResourceMonitor, clock: Manual
     assert monitor.memory_usage_metrics().services["slow-service"].memory_mb == 5e-6
 
 
-def test_a_probe_may_ask_for_figures(monitor: ResourceMonitor) -> None:
+def test_a_probe_may_ask_for_figures(monitor: ProcessMonitor) -> None:
     """A probe that asks what it is asked for is not asked again inside of itself."""
     asked: list[int] = []
 
@@ -424,7 +422,7 @@ def test_a_probe_may_ask_for_figures(monitor: ResourceMonitor) -> None:
 
 
 def test_a_handler_that_raises_while_probes_are_asked_ends_no_sampling(
-    monitor: ResourceMonitor, clock: ManualClock
+    monitor: ProcessMonitor, clock: ManualClock
 ) -> None:
     """A time limit that strikes inside a probe is passed on, and the next sample asks again."""
     strike = [True]
@@ -442,7 +440,7 @@ def test_a_handler_that_raises_while_probes_are_asked_ends_no_sampling(
 
 
 def test_a_log_handler_that_asks_from_another_thread_gets_an_answer(
-    monitor: ResourceMonitor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    monitor: ProcessMonitor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No lock is held while a failed source is said: handlers may do what they like."""
     guard.forget_said()
@@ -470,7 +468,7 @@ def test_a_log_handler_that_asks_from_another_thread_gets_an_answer(
     assert answered == [True]
 
 
-def test_a_thread_that_was_killed_is_started_anew(monitor: ResourceMonitor) -> None:
+def test_a_thread_that_was_killed_is_started_anew(monitor: ProcessMonitor) -> None:
     """The next question brings it back."""
     monitor.start()
     worker = monitor._worker
@@ -483,7 +481,7 @@ def test_a_thread_that_was_killed_is_started_anew(monitor: ResourceMonitor) -> N
 
 def test_eight_hours_stay_bounded(clock: ManualClock) -> None:
     """Eight simulated hours of ticks, services and collections leave the same memory behind."""
-    monitor = ResourceMonitor(clock, sample_operations=1)
+    monitor = ProcessMonitor(clock, sample_operations=1)
     (reader,) = readers_of(monitor)
     sampler = monitor.operation_allocations
     assert sampler is not None
@@ -511,4 +509,4 @@ def test_eight_hours_stay_bounded(clock: ManualClock) -> None:
 
 def test_the_system_clock_works_as_well() -> None:
     """Outside of tests the monitor runs on the machine's clocks."""
-    assert ResourceMonitor(SystemClock()).memory_usage_metrics().timestamp is not None
+    assert ProcessMonitor(SystemClock()).memory_usage_metrics().timestamp is not None

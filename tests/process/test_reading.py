@@ -17,7 +17,7 @@ from otel_studio.process.event_loop import LoopReading
 from otel_studio.process.instruments import FIGURES
 from otel_studio.process.machine_reading import MachineReading
 from otel_studio.process.memory_report import memory_usage
-from otel_studio.process.monitor import ResourceMonitor
+from otel_studio.process.monitor import ProcessMonitor
 from otel_studio.process.process_reading import CollectionCounts, ProcessCounts, ProcessPart
 from otel_studio.process.reading import ResourceReading
 from otel_studio.process.service_memory import ServiceReading
@@ -251,7 +251,7 @@ def test_the_codec_brings_a_reading_back(reading: ResourceReading) -> None:
 
 def test_each_monitor_begins_anew() -> None:
     """Two that measured one after the other in one process are not taken for one."""
-    first, second = (ResourceMonitor(ManualClock()).reading() for _ in range(2))
+    first, second = (ProcessMonitor(ManualClock()).reading() for _ in range(2))
     assert len((first + second).watches) == 2
     assert len((first + second).processes) == 1
     assert (second - first).watches == second.watches

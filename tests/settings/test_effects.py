@@ -17,7 +17,7 @@ import otel_studio
 users = otel_studio.cache("users")
 users.hit("alice@example.com", duration=2.0)
 print("alice" in users.performance().to_json())
-otel_studio.configure(cache_keys="hash", gpu=False, resources=False)
+otel_studio.configure(cache_keys="hash", gpu=False, process=False)
 users.hit("alice@example.com", duration=2.0)
 [record] = otel_studio.api.get_cache_performance_metrics("users")
 print(record.hits, "alice" in record.to_json(), len(record.top_accessed_keys))
