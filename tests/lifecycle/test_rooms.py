@@ -17,7 +17,7 @@ THREADS = 8
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("caches", CacheRegistry), ("resources", ProcessMonitor), ("gpu", GpuMonitor)],
+    [("caches", CacheRegistry), ("process", ProcessMonitor), ("gpu", GpuMonitor)],
 )
 def test_threads_that_ask_at_once_get_the_same_room(monkeypatch, name, kind):
     """Two of a kind would report each figure twice, and one's counts would be lost."""
