@@ -117,6 +117,19 @@ class Studio:
                 self.tracer_provider.run_watcher = self.resources.operation_allocations
         forking.watch(self)
 
+    def __repr__(self) -> str:
+        if self.settings.sdk_disabled:
+            state = "disabled"
+        else:
+            state = "stopped" if self._stopped else "running"
+        sent = {
+            "traces": self.settings.traces_exporter,
+            "metrics": self.settings.metrics_exporter,
+            "logs": self.settings.logs_exporter,
+        }
+        words = [f"{signal} to {', '.join(names)}" for signal, names in sent.items() if names]
+        return f"<{'; '.join([f'Studio {self.settings.service_name!r} {state}', *words])}>"
+
     def _report_itself(self) -> None:
         from otel_studio.metrics import self_report
 
