@@ -131,7 +131,7 @@ def track(
 def _check_target(target: Any) -> None:
     if inspect.isclass(target):
         raise TypeError(
-            f"track() decorates functions and methods, not the class {target.__qualname__}: "
+            f"track() decorates functions and methods, not the class {_name_of(target)}: "
             "otel_studio.instrument() tracks the methods of a class"
         )
     if not callable(target):
