@@ -106,8 +106,22 @@ def test_the_decorator_of_a_service(s):
     @service("cache-service").track("clear", attributes={"size": 3})
     def clear() -> None: ...
 
+    @service("cache-service").track
+    def bare() -> None: ...
+
+    @service("cache-service").track("read", capture_args="path", expected=KeyError)
+    def read(path: str) -> None:
+        raise KeyError(path)
+
     clear()
+    bare()
+    with pytest.raises(KeyError):
+        read("a.png")
     s.assert_operation("cache-service", "clear", count=1, attributes={"size": 3})
+    s.assert_operation("cache-service", bare.__qualname__.rpartition("<locals>.")[2], count=1)
+    s.assert_operation(
+        "cache-service", "read", outcome="ok", attributes={"studio.argument.path": "a.png"}
+    )
 
 
 class Shop:
