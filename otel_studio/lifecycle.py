@@ -41,7 +41,9 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
 
     A second call changes nothing and returns the same Studio. Only what it is given is compared:
     a setting that differs from the first call's is said in a warning with both values, secrets
-    left out; a call with no setting, or with the same ones, says nothing. Where OpenTelemetry providers are set already (by the program or by
+    left out; a call with no setting, or with the same ones, says nothing.
+
+    Where OpenTelemetry providers are set already (by the program or by
     `opentelemetry-instrument`), it attaches to them.
 
     Args:

@@ -67,7 +67,12 @@ def instrument(
     patterns = "include and exclude hold name patterns"
     plan = Plan(checked_service(service), texts(include or (), patterns), texts(exclude, patterns))
     found: Any = target
-    if service is not None or inspect.isclass(target) or isinstance(target, types.ModuleType):
+    if (
+        service is not None
+        or inspect.isclass(target)
+        or isinstance(target, types.ModuleType)
+        or instrumenting.is_tracked(target)
+    ):
         found = instrumenting.instrument(target, plan)
     elif isinstance(target, MutableMapping) and _package_of(type(target)) is None:
         _check_services(target)

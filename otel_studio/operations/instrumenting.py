@@ -66,6 +66,11 @@ def instrument(target: Any, plan: Plan) -> Any:
     return _instrument_object(target, plan)
 
 
+def is_tracked(target: Any) -> bool:
+    """Tell whether an object is tracked already, as it is or behind a proxy."""
+    return hasattr(type(target), _ORIGINAL)
+
+
 def _instrument_class(cls: type, plan: Plan) -> type:
     """Replace the methods that a class itself defines by tracked ones; returns the class.
 
@@ -100,8 +105,8 @@ def _instrument_module(module: types.ModuleType, plan: Plan) -> types.ModuleType
 
 def _instrument_object(target: Any, plan: Plan) -> Any:
     cls = type(target)
-    if hasattr(cls, _ORIGINAL):
-        return target  # tracked already
+    if is_tracked(target):
+        return target
     try:
         subclass = _known_subclass(cls, plan) or _make_subclass(cls, plan)
         _class_slot.__set__(target, subclass)
@@ -147,9 +152,10 @@ def _make_subclass(cls: type, plan: Plan) -> type:
         "__doc__": cls.__doc__,
         "__reduce_ex__": reduce,
         _ORIGINAL: cls,
-        _PLAN: plan,
     }
     made: type = type(cls)(cls.__name__, (cls,), namespace)
+    # Last: one that `__init_subclass__` has refused is among the subclasses until it is collected.
+    type.__setattr__(made, _PLAN, plan)
     return made
 
 

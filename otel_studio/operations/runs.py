@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from opentelemetry import trace as trace_api
 from opentelemetry.trace import Span, StatusCode
@@ -18,9 +18,8 @@ from otel_studio.operations.binding import Binding, Port, get_context, mark_fail
 class RunView:
     """One run, as it is seen while it goes on, whether a block or a call of yours ends it."""
 
-    __slots__ = ("_binding", "_run")
+    __slots__ = ("_run",)
 
-    _binding: Binding | None
     _run: Any
 
     @property
@@ -59,17 +58,6 @@ class RunView:
         """
         fail_span(self.span, error)
 
-    def __repr__(self) -> str:
-        span = self.span
-        words = [f"{type(self)._shown_as} {_name_of(self._binding, span)}"]
-        if span.is_recording():
-            words.append("running")
-        if span.get_span_context().is_valid:
-            words.append(f"trace_id={self.trace_id}")
-        return f"<{', '.join(words)}>"
-
-    _shown_as: ClassVar[str]
-
 
 class Operation(RunView):
     """One run of an operation, as the code inside it sees it.
@@ -78,9 +66,7 @@ class Operation(RunView):
     `current_operation`. The run ends where its block is left.
     """
 
-    __slots__ = ("_attributes", "_expected", "_port", "_reentries")
-
-    _shown_as = "Operation"
+    __slots__ = ("_attributes", "_binding", "_expected", "_port", "_reentries")
 
     def __init__(
         self,
@@ -95,6 +81,9 @@ class Operation(RunView):
         self._port: Port | None = None
         self._reentries = 0
         self._run = run
+
+    def __repr__(self) -> str:
+        return _shown("Operation", self, self._binding)
 
     def __enter__(self) -> Self:
         binding = self._binding
@@ -165,16 +154,16 @@ class Tracker(RunView):
     Dropped without either, it is counted as abandoned and warned of once.
     """
 
-    __slots__ = ("__weakref__", "_done", "_port")
-
-    _binding: Binding
-    _shown_as = "Tracker"
+    __slots__ = ("__weakref__", "_binding", "_done", "_port")
 
     def __init__(self, binding: Binding) -> None:
         self._done = False
         self._binding = binding
         self._port = binding.port or binding.bind()
         self._run = self._port.start()
+
+    def __repr__(self) -> str:
+        return _shown("Tracker", self, self._binding)
 
     def complete(self) -> None:
         """End the run as ok; a second end is ignored and logged once."""
@@ -287,9 +276,16 @@ def fail_span(span: Span, error: BaseException | str) -> None:
         report_internal_error("failing an operation", internal)
 
 
-def _name_of(binding: Binding | None, span: Span) -> str:
-    """Return service and operation; of a run that another made, as its span tells them."""
-    if binding is not None:
-        return f"{binding.service}/{binding.name}"
+def _shown(kind: str, run: RunView, binding: Binding | None) -> str:
+    span = run.span
+    words = [f"{kind} {_name_of(span) if binding is None else f'{binding.service}/{binding.name}'}"]
+    if span.is_recording():
+        words.append("running")
+    if span.get_span_context().is_valid:
+        words.append(f"trace_id={run.trace_id}")
+    return f"<{', '.join(words)}>"
+
+
+def _name_of(span: Span) -> str:
     scope = getattr(span, "instrumentation_scope", None)
-    return f"{getattr(scope, 'name', None) or 'unknown'}/{getattr(span, 'name', 'unknown')}"
+    return f"{getattr(scope, 'name', 'unknown')}/{getattr(span, 'name', 'unknown')}"

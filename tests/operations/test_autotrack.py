@@ -331,11 +331,11 @@ def test_the_standard_library_and_ourselves_are_left_alone(shop):
     """A pattern such as "*" means the program's modules, and those of its other packages."""
     program = """
         import inspect, json, otel_studio
-        from otel_studio import autotrack, operations
+        from otel_studio.operations import autotrack, services
         autotrack.install(["*"])
         import shop.jobs
         tracked = lambda function: inspect.unwrap(function) is not function
-        print(tracked(json.dumps), tracked(operations.service), tracked(shop.jobs.run))
+        print(tracked(json.dumps), tracked(services.service), tracked(shop.jobs.run))
     """
     assert printed_by(program, shop.parent) == "False False True"
 

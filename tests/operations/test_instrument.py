@@ -210,6 +210,7 @@ def test_once_is_enough(s):
     cache.get("a")
     numbers = instrument(instrument([1], service=SERVICE), service=SERVICE)
     numbers.append(2)
+    assert instrument(numbers) is numbers
 
     class Job:
         def run(self) -> None: ...
@@ -303,6 +304,14 @@ def test_objects_whose_class_cannot_be_replaced_get_a_proxy(s):
         "Registered.run",
         "Counter.most_common",
     }
+
+
+def test_a_class_that_refuses_subclasses_is_never_replaced(s):
+    """The second object is proxied as the first one was, whatever the first has left behind."""
+    first, second = Registered(), Registered()
+    kept = [instrument(each, service="refusing") for each in (first, second)]
+    assert [proxy.run() for proxy in kept] == ["ran", "ran"]
+    assert (type(first), type(second)) == (Registered, Registered)
 
 
 def test_a_proxy_passes_keywords_attributes_and_context_managers(s):
@@ -554,6 +563,7 @@ def test_an_object_that_holds_services_gives_each_its_own_name(s):
     assert instrument(container) is container
     assert type(container) is Container
     assert vars(container) == kept
+    assert instrument(container) is container  # once is enough
     container.cache.get("a")
     container.previews.render()
     container.shared.get("a")
@@ -624,6 +634,8 @@ def test_nothing_to_track_is_said(s):
         instrument(SimpleNamespace(cache=Cache()))
     with pytest.raises(TypeError, match="nothing to track in a Settings"):
         instrument(Settings())
+    with pytest.raises(TypeError, match="nothing to track in a function"):
+        instrument(test_nothing_to_track_is_said)
     services = SimpleNamespace(cache=Cache())
     instrument(vars(services))
     services.cache.get("a")
