@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import operator
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from otel_studio.operations import instrumenting
@@ -74,11 +75,11 @@ def instrument(
         or instrumenting.is_tracked(target)
     ):
         found = instrumenting.instrument(target, plan)
-    elif isinstance(target, MutableMapping) and _package_of(type(target)) is None:
+    elif isinstance(target, Mapping) and _package_of(type(target)) is None:
         _check_services(target)
-        _instrument_each(target, plan, target.__setitem__)
+        _instrument_each(target, target, plan, operator.setitem)
     elif services := _held_services(target, plan):
-        _instrument_each(services, plan, lambda name, proxy: _set_held(target, name, proxy))
+        _instrument_each(target, services, plan, setattr)
     elif not plan.finds_methods(type(target).__mro__[:-1]):
         raise TypeError(
             f"instrument() finds nothing to track in a {type(target).__qualname__}, which has no "
@@ -90,11 +91,21 @@ def instrument(
     return found  # type: ignore[no-any-return]
 
 
-def _instrument_each(services: Mapping[str, Any], plan: Plan, replace: Any) -> None:
+def _instrument_each(
+    holder: Any, services: Mapping[str, Any], plan: Plan, put: Callable[[Any, str, Any], object]
+) -> None:
     for name, service in list(services.items()):
         tracked = instrumenting.instrument(service, dataclasses.replace(plan, service=name))
-        if tracked is not service:
-            replace(name, tracked)
+        if tracked is service:
+            continue
+        try:
+            put(holder, name, tracked)
+        except Exception:
+            raise TypeError(
+                f"the service {name!r} can be tracked behind a proxy alone, and a "
+                f"{type(holder).__qualname__} does not let one take its place: give the services "
+                "in a dict"
+            ) from None
 
 
 def _check_services(services: Mapping[Any, Any]) -> None:
@@ -134,16 +145,6 @@ def _attributes_of(holder: Any) -> Iterator[tuple[str, Any]]:
             elif not hasattr(type(member), "__get__"):
                 attributes[name] = member
     yield from {**attributes, **getattr(holder, "__dict__", {})}.items()
-
-
-def _set_held(holder: Any, name: str, proxy: Any) -> None:
-    try:
-        setattr(holder, name, proxy)
-    except Exception:
-        raise TypeError(
-            f"{type(holder).__qualname__}.{name} can be tracked behind a proxy alone, and cannot "
-            "be replaced by it: give the services by name, in a dict"
-        ) from None
 
 
 def _classes_of(cls: type, package: str) -> list[type]:

@@ -542,6 +542,16 @@ def test_a_mapping_names_its_services(s):
     assert set(s.operations("numbers")) == {"list.append"}
 
 
+def test_a_mapping_that_cannot_be_changed(s):
+    """Does for whatever is tracked as it is; a proxy finds no place in it, which is said."""
+    cache = Cache()
+    instrument(types.MappingProxyType({"cache-service": cache}))
+    cache.get("a")
+    s.assert_operation("cache-service", "Cache.get", count=1)
+    with pytest.raises(TypeError, match=r"'numbers'.*a mappingproxy does not let one.*in a dict"):
+        instrument(types.MappingProxyType({"numbers": [1]}))
+
+
 def test_a_mapping_that_is_a_service_is_tracked_as_one(s):
     """With `service`, or where the program's own class is a mapping."""
 
@@ -608,7 +618,7 @@ def test_a_held_service_behind_a_proxy_takes_its_place(s):
     class Frozen:
         other: Registered
 
-    with pytest.raises(TypeError, match=r"Frozen\.other can be tracked behind a proxy alone"):
+    with pytest.raises(TypeError, match=r"'other' can be tracked behind a proxy alone.*Frozen"):
         instrument(Frozen(Registered()))
 
 
