@@ -12,15 +12,11 @@ if TYPE_CHECKING:
     from otel_studio.assembly.studio import Studio
     from otel_studio.caches.handle import CacheHandle, cache
     from otel_studio.lifecycle import NotConfigured, configure, shutdown
-    from otel_studio.operations.decorator import (
-        Operation,
-        Service,
-        Tracker,
-        current_operation,
-        instrument,
-        service,
-        track,
-    )
+    from otel_studio.operations.decorator import track
+    from otel_studio.operations.instrument_services import instrument
+    from otel_studio.operations.runs import Operation, Tracker, current_operation
+    from otel_studio.operations.services import Service, service
+    from otel_studio.running import current, force_flush
     from otel_studio.settings.loading import ConfigurationError
     from otel_studio.testing.isolation import Isolated, isolated
     from otel_studio.version import __version__
@@ -38,7 +34,9 @@ __all__ = [
     "api",
     "cache",
     "configure",
+    "current",
     "current_operation",
+    "force_flush",
     "instrument",
     "isolated",
     "service",
@@ -52,16 +50,18 @@ _HOMES = {
     "ConfigurationError": "settings.loading",
     "Isolated": "testing.isolation",
     "NotConfigured": "lifecycle",
-    "Operation": "operations.decorator",
-    "Service": "operations.decorator",
+    "Operation": "operations.runs",
+    "Service": "operations.services",
     "Studio": "assembly.studio",
-    "Tracker": "operations.decorator",
+    "Tracker": "operations.runs",
     "__version__": "version",
     "configure": "lifecycle",
-    "current_operation": "operations.decorator",
-    "instrument": "operations.decorator",
+    "current": "running",
+    "current_operation": "operations.runs",
+    "force_flush": "running",
+    "instrument": "operations.instrument_services",
     "isolated": "testing.isolation",
-    "service": "operations.decorator",
+    "service": "operations.services",
     "shutdown": "lifecycle",
     "track": "operations.decorator",
 }

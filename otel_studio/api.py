@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from otel_studio.lifecycle import NotConfigured, current
+from otel_studio.lifecycle import NotConfigured, required
 from otel_studio.queries import Queries
 from otel_studio.registry.operation_records import (
     ActiveCount,
@@ -138,7 +138,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _queries() -> Queries:
-    return Queries(current())
+    return Queries(required())
 
 
 def get_all_metrics() -> list[ServiceSummary]:

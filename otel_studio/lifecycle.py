@@ -17,7 +17,13 @@ from otel_studio.base.locks import new_lock
 from otel_studio.caches import handle as cache_handles
 from otel_studio.operations import seat
 from otel_studio.operations.seat import Seat
-from otel_studio.settings.loading import SettingsKeywords, load_settings
+from otel_studio.running import current
+from otel_studio.settings.loading import (
+    Settings,
+    SettingsKeywords,
+    checked_keywords,
+    load_settings,
+)
 from otel_studio.spans.provider import StudioTracerProvider
 from otel_studio.spans.tracer import StudioTracer
 
@@ -33,8 +39,11 @@ class NotConfigured(RuntimeError):
 def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
     """Start OTel Studio in this process; nothing leaves it unless an exporter is asked for.
 
-    A second call with the same settings does nothing; with others it says what differs and
-    changes nothing. Where OpenTelemetry providers are set already (by the program or by
+    A second call changes nothing and returns the same Studio. Only what it is given is compared:
+    a setting that differs from the first call's is said in a warning with both values, secrets
+    left out; a call with no setting, or with the same ones, says nothing.
+
+    Where OpenTelemetry providers are set already (by the program or by
     `opentelemetry-instrument`), it attaches to them.
 
     Args:
@@ -51,23 +60,28 @@ def configure(**keywords: Unpack[SettingsKeywords]) -> Studio:
         >>> import otel_studio
         >>> _ = otel_studio.configure(service_name="media-backend")
     """
-    settings = load_settings(**keywords)
-    differing: list[str] | None = None
+    given = checked_keywords(keywords)
+    studio = _configured() or _start_once(load_settings(**keywords))
+    if differing := studio.settings.differences(given):
+        guard.logger.warning(
+            "otel_studio.configure() was called again with other settings, and the first "
+            "ones stay: %s. Call otel_studio.shutdown() first to change them.",
+            "; ".join(differing),
+        )
+    return studio
+
+
+def _configured() -> Studio | None:
+    occupant = seat.own().occupant
+    return occupant if isinstance(occupant, Studio) else None
+
+
+def _start_once(settings: Settings) -> Studio:
     with _lock:
-        running = seat.own().occupant
-        if isinstance(running, Studio):
-            studio = running
-            differing = studio.settings.differences(settings)
-        else:
-            studio = _started(Studio(settings, attach=not settings.sdk_disabled))
-    if differing is not None:  # it runs already
-        if differing:
-            guard.logger.warning(
-                "otel_studio.configure() was called again with other settings, and the first "
-                "ones stay: %s. Call otel_studio.shutdown() first to change them.",
-                "; ".join(differing),
-            )
-        return studio
+        studio = _configured()
+        if studio is not None:  # another thread was first
+            return studio
+        studio = _started(Studio(settings, attach=not settings.sdk_disabled))
     if settings.instrument and not settings.sdk_disabled:
         from otel_studio.operations import autotrack
 
@@ -151,14 +165,14 @@ def shutdown(timeout: float | None = None) -> bool:
     return done
 
 
-def current() -> Studio:
+def required() -> Studio:
     """Return the Studio that queries read: the innermost isolated one, else the default.
 
     Raises:
         NotConfigured: if there is none.
     """
-    studio = seat.current().occupant
-    if not isinstance(studio, Studio):
+    studio = current()
+    if studio is None:
         raise NotConfigured(
             "OTel Studio is not running: "
             "call otel_studio.configure() once at the start of the program"

@@ -37,6 +37,9 @@ class Queries:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
+    def __repr__(self) -> str:
+        return f"Queries({self._studio!r})"
+
     # Operations
 
     def get_all_metrics(self) -> list[ServiceSummary]:

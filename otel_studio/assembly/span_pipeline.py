@@ -141,7 +141,7 @@ class SpanPipeline:
             deadline: by `time.monotonic()`, in seconds.
 
         Returns:
-            whether the exporters were done with it in time.
+            whether all of it was sent in time.
         """
         done = True
         for queue in self.queues:

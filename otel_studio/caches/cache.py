@@ -81,6 +81,9 @@ class Cache:
         self._relieve = self._account.relieve
         self._wake = wake
 
+    def __repr__(self) -> str:
+        return f"Cache({self.name!r}, service={self.service!r})"
+
     def hit(self, key: object, duration: float | None = None) -> None:
         """Record a read that found its entry.
 

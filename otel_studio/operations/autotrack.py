@@ -170,7 +170,8 @@ def _is_defined_in(module: ModuleType, value: Any) -> bool:
 
 
 def _track_value(module: ModuleType, name: str, value: Any) -> None:
-    from otel_studio.operations.decorator import instrument, track
+    from otel_studio.operations.decorator import track
+    from otel_studio.operations.instrument_services import instrument
     from otel_studio.operations.wrapping import TRACKED_MARK
 
     if isinstance(value, type):

@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from otel_studio.operations.binding import Binding
@@ -28,27 +28,17 @@ _PLUMBING = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which members are tracked, and how.
+    """Which members are tracked, and in which service.
 
     Attributes:
         service: the component; by default the module of what is instrumented.
         include: patterns of the names to track; empty for all.
         exclude: patterns of the names to leave alone.
-        prefix: stands before a method's name in its operation's; by default the class's name.
-        attributes: set on every run.
-        slow_threshold: seconds above which a run is slow.
-        labels: attributes that become dimensions of metrics.
-        options: for every wrapper; a method takes of `capture_args` the parameters it has.
     """
 
-    service: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ("_*",)
-    prefix: str | None = None
-    attributes: Mapping[str, Any] | None = None
-    slow_threshold: float | None = None
-    labels: tuple[str, ...] = ()
-    options: Options = dataclasses.field(default_factory=Options)
+    service: str | None
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
 
     def wants(self, name: str) -> bool:
         """Tell whether a member of this name is to be tracked."""
@@ -58,36 +48,30 @@ class Plan:
             fnmatch.fnmatchcase(name, pattern) for pattern in self.include
         )
 
-    def wrap(self, function: Any, home: str, name: str) -> Any:
-        """Return the tracked version of one function."""
-        options = self.options
-        if options.capture_args:
-            parameters = inspect.signature(function).parameters
-            captured = tuple(arg for arg in options.capture_args if arg in parameters)
-            options = dataclasses.replace(options, capture_args=captured)
-        return wrap(function, self.binding(home, name), options)
-
-    def binding(self, home: str, name: str) -> Binding:
-        """Return the operation of a name in a service, as this plan says it is to be."""
-        return Binding(
-            home,
-            name,
-            self.attributes,
-            slow_threshold=self.slow_threshold,
-            labels=self.labels,
+    def finds_methods(self, classes: Iterable[type]) -> bool:
+        """Tell whether any of these classes itself defines a method to be tracked."""
+        return any(
+            self.wants(name) and _is_method(_function_of(member))
+            for cls in classes
+            for name, member in list(vars(cls).items())
         )
 
 
 def instrument(target: Any, plan: Plan) -> Any:
-    """Track a class, a module or an object; see `operations.instrument`."""
+    """Track a class, a module or an object, and return what is to be used from now on."""
     if inspect.isclass(target):
-        return instrument_class(target, plan)
+        return _instrument_class(target, plan)
     if isinstance(target, types.ModuleType):
         return _instrument_module(target, plan)
     return _instrument_object(target, plan)
 
 
-def instrument_class(cls: type, plan: Plan) -> type:
+def is_tracked(target: Any) -> bool:
+    """Tell whether an object is tracked already, as it is or behind a proxy."""
+    return hasattr(type(target), _ORIGINAL)
+
+
+def _instrument_class(cls: type, plan: Plan) -> type:
     """Replace the methods that a class itself defines by tracked ones; returns the class.
 
     Raises:
@@ -113,16 +97,16 @@ def _instrument_module(module: types.ModuleType, plan: Plan) -> types.ModuleType
             continue  # what a module imports is another module's
         if inspect.isclass(member):
             if not issubclass(member, BaseException):
-                instrument_class(member, of_classes)
+                _instrument_class(member, of_classes)
         elif inspect.isfunction(member) and not hasattr(member, TRACKED_MARK):
-            setattr(module, name, plan.wrap(member, home, name))
+            setattr(module, name, _wrapped(member, home, name))
     return module
 
 
 def _instrument_object(target: Any, plan: Plan) -> Any:
     cls = type(target)
-    if hasattr(cls, _ORIGINAL):
-        return target  # tracked already
+    if is_tracked(target):
+        return target
     try:
         subclass = _known_subclass(cls, plan) or _make_subclass(cls, plan)
         _class_slot.__set__(target, subclass)
@@ -168,9 +152,10 @@ def _make_subclass(cls: type, plan: Plan) -> type:
         "__doc__": cls.__doc__,
         "__reduce_ex__": reduce,
         _ORIGINAL: cls,
-        _PLAN: plan,
     }
     made: type = type(cls)(cls.__name__, (cls,), namespace)
+    # Last: one that `__init_subclass__` has refused is among the subclasses until it is collected.
+    type.__setattr__(made, _PLAN, plan)
     return made
 
 
@@ -239,19 +224,27 @@ def _tracked_members(cls: type, plan: Plan, of: type, seen: set[str]) -> dict[st
     """
     members: dict[str, Any] = {}
     home = plan.service or of.__module__
-    prefix = plan.prefix or of.__qualname__.rpartition("<locals>.")[2]
+    prefix = of.__qualname__.rpartition("<locals>.")[2]
     for name, member in list(vars(cls).items()):
         if name in seen:
             continue
         seen.add(name)
-        function = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
+        function = _function_of(member)
         if not plan.wants(name) or hasattr(function, TRACKED_MARK) or not _is_method(function):
             continue
-        tracked = plan.wrap(function, home, f"{prefix}.{name}")
+        tracked = _wrapped(function, home, f"{prefix}.{name}")
         if isinstance(member, (classmethod, staticmethod)):
             tracked = type(member)(tracked)
         members[name] = tracked
     return members
+
+
+def _wrapped(function: Any, service: str, name: str) -> Any:
+    return wrap(function, Binding(service, name), Options())
+
+
+def _function_of(member: Any) -> Any:
+    return member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
 
 
 def _is_method(member: Any) -> bool:

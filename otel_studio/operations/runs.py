@@ -1,4 +1,4 @@
-"""One run of an operation: the context manager, and the tracker that is ended by hand."""
+"""One run of an operation: the context manager, the tracker that is ended by hand, the current."""
 
 from __future__ import annotations
 
@@ -15,28 +15,12 @@ from otel_studio.base.guard import note_once, report_internal_error, warn_once
 from otel_studio.operations.binding import Binding, Port, get_context, mark_failed, span_of
 
 
-class Operation:
-    """One run of an operation, as the code inside it sees it.
+class RunView:
+    """One run, as it is seen while it goes on, whether a block or a call of yours ends it."""
 
-    Made by `Service.operation` (a context manager, `with` and `async with`) and by
-    `current_operation`.
-    """
+    __slots__ = ("_run",)
 
-    __slots__ = ("_attributes", "_binding", "_expected", "_port", "_reentries", "_run")
-
-    def __init__(
-        self,
-        binding: Binding | None,
-        expected: tuple[type[BaseException], ...] = (),
-        run: Any = None,
-        attributes: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._binding = binding
-        self._attributes = attributes
-        self._expected = expected
-        self._port: Port | None = None
-        self._reentries = 0
-        self._run = run
+    _run: Any
 
     @property
     def span(self) -> Span:
@@ -58,16 +42,48 @@ class Operation:
         set_attributes(self.span, {key: value})
 
     def set_attributes(self, attributes: Mapping[str, types.AnyValue]) -> None:
-        """Set several attributes of the run."""
+        """Set several attributes of the run.
+
+        Args:
+            attributes: values by key, as for `set_attribute`.
+        """
         set_attributes(self.span, attributes)
 
     def fail(self, error: BaseException | str) -> None:
         """Mark the run failed although no exception leaves it.
 
         Args:
-            error: why: an exception, or a sentence.
+            error: why: an exception, or a sentence. One that is a cancellation makes the
+                outcome `cancelled`, as it does where it leaves a block.
         """
         fail_span(self.span, error)
+
+
+class Operation(RunView):
+    """One run of an operation, as the code inside it sees it.
+
+    Made by `Service.operation` (a context manager, `with` and `async with`) and by
+    `current_operation`. The run ends where its block is left.
+    """
+
+    __slots__ = ("_attributes", "_binding", "_expected", "_port", "_reentries")
+
+    def __init__(
+        self,
+        binding: Binding | None,
+        expected: tuple[type[BaseException], ...] = (),
+        run: Any = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._binding = binding
+        self._attributes = attributes
+        self._expected = expected
+        self._port: Port | None = None
+        self._reentries = 0
+        self._run = run
+
+    def __repr__(self) -> str:
+        return _shown("Operation", self, self._binding)
 
     def __enter__(self) -> Self:
         binding = self._binding
@@ -132,13 +148,13 @@ class Operation:
         self.__exit__(exc_type, error, tb)
 
 
-class Tracker:
+class Tracker(RunView):
     """A run that is ended by hand: `complete()` or `fail(error)`, from any thread.
 
     Dropped without either, it is counted as abandoned and warned of once.
     """
 
-    __slots__ = ("__weakref__", "_binding", "_done", "_port", "_run")
+    __slots__ = ("__weakref__", "_binding", "_done", "_port")
 
     def __init__(self, binding: Binding) -> None:
         self._done = False
@@ -146,14 +162,8 @@ class Tracker:
         self._port = binding.port or binding.bind()
         self._run = self._port.start()
 
-    @property
-    def span(self) -> Span:
-        """The OpenTelemetry span of this run."""
-        return span_of(self._run)
-
-    def set_attribute(self, key: str, value: types.AnyValue) -> None:
-        """Set one attribute of the run."""
-        set_attributes(self.span, {key: value})
+    def __repr__(self) -> str:
+        return _shown("Tracker", self, self._binding)
 
     def complete(self) -> None:
         """End the run as ok; a second end is ignored and logged once."""
@@ -163,13 +173,14 @@ class Tracker:
             self.__class__ = Tracker  # pyright: ignore[reportAttributeAccessIssue]
 
     def fail(self, error: BaseException | str) -> None:
-        """End the run as failed; a second end is ignored and logged once.
+        """Mark the run failed and end it; a second end is ignored and logged once.
 
         Args:
-            error: why: an exception, or a sentence.
+            error: why: an exception, or a sentence. One that is a cancellation makes the
+                outcome `cancelled`, as it does where it leaves a block.
         """
         if self._first_end("fail"):
-            fail_span(self.span, error)
+            super().fail(error)
             self._port.end(self._run)
             self.__class__ = Tracker  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -235,6 +246,17 @@ class OpenTracker(Tracker):
         port.abandon(run)
 
 
+def current_operation() -> Operation | None:
+    """Return the operation that the calling code runs in, or `None` outside any.
+
+    Example:
+        >>> current_operation() is None
+        True
+    """
+    span = trace_api.get_current_span()
+    return Operation(None, (), span) if span.is_recording() else None
+
+
 def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:
     """Set attributes; a failure is reported, not raised."""
     try:
@@ -252,3 +274,18 @@ def fail_span(span: Span, error: BaseException | str) -> None:
         span.set_status(StatusCode.ERROR, str(error))
     except Exception as internal:
         report_internal_error("failing an operation", internal)
+
+
+def _shown(kind: str, run: RunView, binding: Binding | None) -> str:
+    span = run.span
+    words = [f"{kind} {_name_of(span) if binding is None else f'{binding.service}/{binding.name}'}"]
+    if span.is_recording():
+        words.append("running")
+    if span.get_span_context().is_valid:
+        words.append(f"trace_id={run.trace_id}")
+    return f"<{', '.join(words)}>"
+
+
+def _name_of(span: Span) -> str:
+    scope = getattr(span, "instrumentation_scope", None)
+    return f"{getattr(scope, 'name', 'unknown')}/{getattr(span, 'name', 'unknown')}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from opentelemetry.util import types
 
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.outcome import RECORDED_ATTRIBUTE
 from otel_studio.operations import seat
+from otel_studio.operations.arguments import exception_types
 from otel_studio.operations.binding import Binding
+from otel_studio.operations.decorator import track
 from otel_studio.operations.runs import (
     OpenOperation,
     OpenTracker,
@@ -38,6 +40,9 @@ class MemoryProbe:
         self.service = service
         self.source = source
         self._tracked: list[Any] = []
+
+    def __repr__(self) -> str:
+        return f"MemoryProbe({self.service!r}, {type(self.source).__name__})"
 
     def track(self, tracker: Any) -> None:
         """Hand the source to a tracker of memory (see `process.service_memory`)."""
@@ -156,11 +161,65 @@ class Service:
         made._seat.track_memory(made)
         return made
 
-    def track(self, operation: str | None = None, **options: Any) -> Callable[[_F], _F]:
-        """Return `track(operation, service=<this service>, ...)`."""
-        from otel_studio.operations.decorator import track
+    @overload
+    def track(self, target: _F, /) -> _F: ...
 
-        return track(operation, service=self.name, **options)
+    @overload
+    def track(
+        self,
+        operation: str | None = None,
+        /,
+        *,
+        attributes: Mapping[str, types.AnyValue] | None = None,
+        capture_args: Iterable[str] = (),
+        expected: type[BaseException] | Iterable[type[BaseException]] = (),
+        slow_threshold: float | None = None,
+        labels: str | Iterable[str] = (),
+    ) -> Callable[[_F], _F]: ...
+
+    def track(
+        self,
+        target: Any = None,
+        /,
+        *,
+        attributes: Mapping[str, types.AnyValue] | None = None,
+        capture_args: Iterable[str] = (),
+        expected: type[BaseException] | Iterable[type[BaseException]] = (),
+        slow_threshold: float | None = None,
+        labels: str | Iterable[str] = (),
+    ) -> Any:
+        """Make every call of a callable an operation of this service; see `otel_studio.track`.
+
+        Args:
+            target: the callable, when used bare; else the operation's name. By default the
+                callable's qualified name.
+            attributes: set on every run.
+            capture_args: parameters whose values become attributes.
+            expected: exceptions that mean "no" rather than "broken": the outcome stays ok.
+            slow_threshold: seconds above which a run is slow.
+            labels: attributes that become dimensions of the operation's metrics.
+
+        Returns:
+            the wrapped callable, of the same kind and signature; or a decorator.
+
+        Raises:
+            TypeError: if an argument is of the wrong type, or a class is decorated.
+            ValueError: if `capture_args` names no parameter, or `slow_threshold` is not positive.
+
+        Example:
+            >>> @service("cache-service").track("clear", slow_threshold=0.5)
+            ... def clear() -> None: ...
+        """
+        decorated: Any = track(
+            target,
+            service=self.name,
+            attributes=attributes,
+            capture_args=capture_args,
+            expected=expected,
+            slow_threshold=slow_threshold,
+            labels=labels,
+        )
+        return decorated
 
     def _binding(self, name: str) -> Binding:
         try:
@@ -203,25 +262,6 @@ def service(name: str) -> Service:
         found = _services.setdefault(name, Service(name))
     seat.current().declare_service(name)
     return found
-
-
-def exception_types(
-    expected: type[BaseException] | Iterable[type[BaseException]],
-) -> tuple[type[BaseException], ...]:
-    """Return one exception type or several as a tuple.
-
-    Raises:
-        TypeError: if it is anything else.
-    """
-    several = isinstance(expected, Iterable) and not isinstance(expected, (type, str))
-    kinds: tuple[Any, ...] = tuple(expected) if several else (expected,)  # type: ignore[arg-type]
-    for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(
-                f"expected= holds exception types, not {kind!r}: "
-                "write expected=(FileNotFoundError,)"
-            )
-    return kinds
 
 
 def _record(

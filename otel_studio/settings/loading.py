@@ -53,12 +53,39 @@ def load_settings(
         >>> load_settings({"OTEL_SERVICE_NAME": "media-backend"}, log_rate=5).service_name
         'media-backend'
     """
-    given = {name: value for name, value in keywords.items() if value is not None}
+    given = checked_keywords(keywords)
+    environ = os.environ if environ is None else environ
+    return _Loading(given, environ, _file_table(directory)).settings()
+
+
+def checked_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the settings that keywords give, each checked by itself.
+
+    Args:
+        keywords: settings by name; one that is `None` says nothing.
+
+    Raises:
+        ConfigurationError: for a keyword that is no setting, or its unusable value.
+
+    Example:
+        >>> checked_keywords({"traces_exporter": "otlp", "log_rate": None})
+        {'traces_exporter': ('otlp',)}
+    """
     for name in keywords:
         if name not in ROWS:
             raise ConfigurationError(_unknown(name, name, ROWS))
-    environ = os.environ if environ is None else environ
-    return _Loading(given, environ, _file_table(directory)).settings()
+    checked: dict[str, Any] = {}
+    for name, raw in keywords.items():
+        if raw is None:
+            continue
+        kind = ROWS[name].kind
+        try:
+            checked[name] = kind.check(raw)
+        except Exception:  # whatever an odd value's own methods raise
+            raise ConfigurationError(
+                f"{name}={_shown(raw)} cannot be used: give {kind.expected}."
+            ) from None
+    return checked
 
 
 class _Loading:
@@ -97,12 +124,13 @@ class _Loading:
             raw = self._raw(name, source)
             if raw is None or (found and not isinstance(default, dict)):
                 continue
+            if source == _KEYWORD:  # checked already
+                found.append((source, raw))
+                continue
             kind = ROWS[name].kind
             try:
                 value = kind.from_text(raw) if source == _VARIABLE else kind.check(raw)
             except Exception:  # whatever an odd value's own methods raise
-                if source == _KEYWORD:
-                    self._complain(name, source)
                 rejected.append(source)
             else:
                 found.append((source, value))

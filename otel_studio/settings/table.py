@@ -9,12 +9,13 @@ add a setting, add a row here and its type to `SettingsKeywords` below.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from otel_studio.settings import kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from opentelemetry.sdk.trace.sampling import Sampler
 
@@ -30,6 +31,7 @@ MACHINE = "Process and GPU"
 
 RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
 PLAIN_SAMPLERS = ("always_on", "always_off", "parentbased_always_on", "parentbased_always_off")
+_HIDDEN = "<hidden>"
 _PROTOCOL = kinds.OneOf(("http/protobuf", "grpc"))
 _MODULES = kinds.Texts(
     'a list of modules such as "shop.services.*" and of names such as "shop.jobs:Worker"',
@@ -47,6 +49,8 @@ class Row:
     variable: str | None = None
     #: The setting whose value this one takes where nothing is said.
     falls_back_to: str | None = None
+    #: Whether its value is shown nowhere.
+    is_secret: bool = False
 
 
 def _setting(default: Any, *row: Any, **more: Any) -> Any:
@@ -56,7 +60,7 @@ def _setting(default: Any, *row: Any, **more: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
     """Every setting, resolved and checked; made by `otel_studio.settings.loading.load_settings`."""
 
@@ -335,6 +339,7 @@ class Settings:
         ),
         "Regular expressions; text that matches is never kept or sent.",
         LOGS,
+        is_secret=True,  # a pattern may be the secret's own text
     )
 
     cache_keys: str = _setting(
@@ -376,24 +381,58 @@ class Settings:
         MACHINE,
     )
 
-    def differences(self, other: Settings) -> list[str]:
-        """Return what tells these settings from others, one phrase each.
+    def differences(self, given: Mapping[str, Any]) -> list[str]:
+        """Return where these settings are not as given, one phrase each.
 
         Args:
-            other: the settings to compare with.
+            given: checked values of some settings by name. Of a mapping, what it names is
+                compared.
 
         Returns:
-            Phrases such as `"service_name is 'a', not 'b'"`; empty when all are equal.
+            Phrases such as `"service_name is 'a', not 'b'"`; empty where nothing differs.
         """
-        return [
-            f"{name} is {getattr(self, name)!r}, not {getattr(other, name)!r}"
-            for name in ROWS
-            if getattr(self, name) != getattr(other, name)
+        phrases: list[str] = []
+        for name, value in given.items():
+            ours = getattr(self, name)
+            if isinstance(value, Mapping):
+                ours = {key: ours[key] for key in value if key in ours}
+            if ours != value:
+                phrases.append(
+                    f"{name} is {self._shown(name, ours)}, not {self._shown(name, value)}"
+                )
+        return phrases
+
+    def __repr__(self) -> str:
+        """Name what is not the default, without secrets."""
+        told = [
+            f"{name}={self._shown(name, value)}"
+            for name, value in ((name, getattr(self, name)) for name in ROWS)
+            if value != _DEFAULTS[name]
         ]
+        return f"Settings({', '.join(told)})"
+
+    def _shown(self, name: str, value: Any) -> str:
+        if ROWS[name].is_secret:
+            return _HIDDEN
+        if isinstance(value, Mapping):
+            items = (f"{key!r}: {self._shown_item(key, item)}" for key, item in value.items())
+            return f"{{{', '.join(items)}}}"
+        return repr(value)
+
+    def _shown_item(self, key: str, item: Any) -> str:
+        plain = _letters(key)
+        is_secret = any(_letters(secret) in plain for secret in self.redact_keys)
+        return _HIDDEN if is_secret else repr(item)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 #: The table by keyword.
 ROWS: dict[str, Row] = {field.name: field.metadata["row"] for field in dataclasses.fields(Settings)}
+
+_DEFAULTS: dict[str, Any] = {name: getattr(Settings(), name) for name in ROWS}
 
 
 def variable_of(name: str) -> str:

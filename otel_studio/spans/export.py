@@ -192,8 +192,9 @@ class ExportQueue:
             timeout_millis: milliseconds until this returns, at most.
 
         Returns:
-            whether the exporter was done with all of them in time.
+            whether all of them were sent in time, and none was refused.
         """
+        failed_before = self._dropped["export_failed"]
         deadline = time.monotonic() + timeout_millis / 1000
         while self._is_taking and time.monotonic() < deadline:
             time.sleep(0)
@@ -212,7 +213,7 @@ class ExportQueue:
             if self._exporting.acquire(timeout=min(left, 0.05)):  # the thread may take it again
                 self._exporting.release()
                 time.sleep(0.001)
-        return True
+        return self._dropped["export_failed"] == failed_before
 
     def shutdown(self, timeout: float = 5.0) -> bool:
         """Send what is queued, then stop; gives up when the time is over.

@@ -68,6 +68,9 @@ class Isolated:
         self._spans = SpanList()
         studio.tracer_provider.add_span_processor(self._spans)
 
+    def __repr__(self) -> str:
+        return f"<Isolated {self.studio!r}>"
+
     @property
     def spans(self) -> list[ReadableSpan]:
         """Every span that ended, sampled or not, in the order of their ends."""

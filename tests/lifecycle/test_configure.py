@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
+import time
 
 import pytest
 from opentelemetry import metrics, trace
@@ -14,6 +16,7 @@ import otel_studio
 from otel_studio import api
 from otel_studio.base import guard, otel_private
 from otel_studio.operations import seat
+from otel_studio.queries import Queries
 from otel_studio.spans.provider import StudioTracerProvider
 
 from parts import free_port
@@ -68,6 +71,147 @@ def test_twice_with_other_settings_says_what_differs(caplog):
     assert "service_name" in record.getMessage()
     assert "'bakery'" in record.getMessage()
     assert "recent_runs" not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {},
+        {"service_name": "shop"},
+        {"export_batch_size": 10_000},
+        {"traces_exporter": "console", "resource_attributes": {"team": "media"}},
+        {"sampler_arg": 0.5, "service_name": None},
+    ],
+    ids=lambda again: ",".join(again) or "nothing",
+)
+def test_a_second_call_compares_what_it_is_given_alone(again, monkeypatch, caplog):
+    """Whatever the environment says by then, and whatever else the first call was given."""
+    first = otel_studio.configure(
+        service_name="shop",
+        resource_attributes={"team": "media", "zone": "a"},
+        traces_exporter=["console"],
+        export_queue_size=20_000,
+        export_batch_size=10_000,
+        sampler="traceidratio",
+        sampler_arg=0.5,
+    )
+    monkeypatch.setenv("OTEL_STUDIO_LOG_RATE", "77")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "soon")
+    assert otel_studio.configure(**again) is first
+    assert caplog.text == ""
+
+
+def test_no_secret_is_shown_where_settings_differ(caplog):
+    """The setting is named, the values are not."""
+    otel_studio.configure(redact_patterns=("tok-1",), resource_attributes={"api_key": "k-1"})
+    otel_studio.configure(redact_patterns=("tok-2",), resource_attributes={"api_key": "k-2"})
+    [record] = caplog.records
+    assert "redact_patterns is <hidden>, not <hidden>" in record.getMessage()
+    assert "resource_attributes is {'api_key': <hidden>}" in record.getMessage()
+    assert "tok-" not in record.getMessage()
+    assert "k-1" not in record.getMessage()
+
+
+def test_an_unusable_value_is_refused_in_the_second_call_too():
+    """It is the caller's own slip, at the place where it was made."""
+    otel_studio.configure()
+    with pytest.raises(otel_studio.ConfigurationError, match="log_rate=0 cannot be used"):
+        otel_studio.configure(log_rate=0)
+
+
+def test_current_is_the_studio_that_runs_or_none():
+    """Before, while and after; an isolated one stands in front of it."""
+    assert otel_studio.current() is None
+    studio = otel_studio.configure()
+    assert otel_studio.current() is studio
+    with otel_studio.isolated() as s:
+        assert otel_studio.current() is s.studio
+    assert otel_studio.current() is studio
+    otel_studio.shutdown()
+    assert otel_studio.current() is None
+
+
+def test_force_flush_sends_what_has_ended_and_says_whether_it_could():
+    """A span is with its exporter when it returns; one that is refused makes it `False`."""
+
+    class Exporter(SpanExporter):
+        def __init__(self, answer):
+            self.answer = answer
+            self.names = []
+
+        def export(self, spans):
+            self.names += [span.name for span in spans]
+            return self.answer
+
+    assert otel_studio.force_flush() is True  # nothing waits where nothing runs
+    taking = Exporter(SpanExportResult.SUCCESS)
+    studio = otel_studio.configure()
+    studio.add_span_exporter(taking)
+    with otel_studio.service("cache").operation("get"):
+        pass
+    assert otel_studio.force_flush(timeout=5) is True
+    assert taking.names == ["get"]
+    studio.add_span_exporter(Exporter(SpanExportResult.FAILURE))
+    with otel_studio.service("cache").operation("get"):
+        pass
+    assert otel_studio.force_flush() is False
+    assert taking.names == ["get", "get"]
+    assert otel_studio.force_flush() is True  # what failed is counted as dropped, and gone
+
+
+def test_force_flush_returns_in_time_where_a_backend_hangs():
+    """The exporter is left to itself; the answer says that not everything went."""
+    released = threading.Event()
+
+    class Hanging(SpanExporter):
+        def export(self, spans):
+            released.wait(30)
+            return SpanExportResult.SUCCESS
+
+    otel_studio.configure().add_span_exporter(Hanging())
+    with otel_studio.service("cache").operation("get"):
+        pass
+    began = time.monotonic()
+    assert otel_studio.force_flush(timeout=0.05) is False
+    assert time.monotonic() - began < 5
+    released.set()
+
+
+def test_asking_for_the_current_studio_loads_no_sdk(tmp_path):
+    """A library may ask, in a program that never configures anything."""
+    ended = run_program(
+        tmp_path,
+        """
+        import sys
+        import otel_studio
+        print(otel_studio.current(), otel_studio.force_flush())
+        print(any(name.startswith("opentelemetry.sdk") for name in sys.modules))
+        """,
+    )
+    assert ended.printed == "None True\nFalse\n"
+
+
+def test_what_a_program_meets_says_what_it_is():
+    """A debugger shows the name and the state, and no address."""
+    studio = otel_studio.configure(service_name="shop", traces_exporter="console")
+    assert repr(studio) == "<Studio 'shop' running; traces to console>"
+    cache = otel_studio.service("cache-service")
+    assert repr(cache) == "Service('cache-service')"
+    probe = cache.track_memory(b"1234")
+    assert repr(probe) == "MemoryProbe('cache-service', bytes)"
+    probe.close()
+    assert repr(otel_studio.cache("previews", service="media")) == (
+        "CacheHandle('previews', service='media')"
+    )
+    assert repr(studio.caches.cache("previews", "media")) == "Cache('previews', service='media')"
+    assert repr(Queries(studio)) == f"Queries({studio!r})"
+    thresholds = api.set_memory_alert_thresholds({"max_memory_mb": 5})
+    assert "max_memory_mb=5" in repr(thresholds)
+    with otel_studio.isolated(service_name="test") as s:
+        assert repr(s) == "<Isolated <Studio 'test' running>>"
+    otel_studio.shutdown()
+    assert repr(studio) == "<Studio 'shop' stopped; traces to console>"
+    assert repr(otel_studio.configure(sdk_disabled=True)) == "<Studio 'unknown_service' disabled>"
 
 
 def test_shutdown_can_be_called_at_any_time():

@@ -399,7 +399,7 @@ def application(environ, start_response):
     found = otel_studio.api.get_service_metrics("shop")
     answer = json.dumps([
         os.getpid(),
-        otel_studio.lifecycle.current().resource.attributes["service.instance.id"],
+        otel_studio.current().resource.attributes["service.instance.id"],
         {name: m.count for name, m in found.operation_metrics.items()},
     ]).encode()
     start_response("200 OK", [("Content-Type", "application/json")])

@@ -194,8 +194,8 @@ def test_what_the_code_tracks_itself_is_not_tracked_again(shop, operations):
             @studio.track("pay", service="till")
             def pay(): ...
 
-            @studio.track(service="till")
             class Till:
+                @studio.track(service="till")
                 def open(self): ...
             """
         )
@@ -280,7 +280,7 @@ def test_a_module_that_fails_fails_as_before(shop, operations):
 
 def test_a_failure_of_ours_never_breaks_the_import(shop, monkeypatch, caplog):
     """One name that cannot be tracked is reported; the others are tracked."""
-    from otel_studio.operations import decorator as room
+    from otel_studio.operations import instrument_services as room
 
     original = room.instrument
 

@@ -7,11 +7,13 @@ import collections
 import copy
 import dataclasses
 import enum
+import functools
 import pickle
 import queue
 import sys
 import types
 import weakref
+from types import SimpleNamespace
 from typing import Self
 
 import pytest
@@ -208,6 +210,7 @@ def test_once_is_enough(s):
     cache.get("a")
     numbers = instrument(instrument([1], service=SERVICE), service=SERVICE)
     numbers.append(2)
+    assert instrument(numbers) is numbers
 
     class Job:
         def run(self) -> None: ...
@@ -303,6 +306,14 @@ def test_objects_whose_class_cannot_be_replaced_get_a_proxy(s):
     }
 
 
+def test_a_class_that_refuses_subclasses_is_never_replaced(s):
+    """The second object is proxied as the first one was, whatever the first has left behind."""
+    first, second = Registered(), Registered()
+    kept = [instrument(each, service="refusing") for each in (first, second)]
+    assert [proxy.run() for proxy in kept] == ["ran", "ran"]
+    assert (type(first), type(second)) == (Registered, Registered)
+
+
 def test_a_proxy_passes_keywords_attributes_and_context_managers(s):
     """Calls with keywords, setting and deleting attributes, `with`."""
 
@@ -368,6 +379,49 @@ def test_a_class_in_place(s):
     assert set(s.operations(SERVICE)) == {"Store.path", "Store.open"}
 
 
+def test_a_class_gives_the_public_methods_that_it_defines(s):
+    """Not those with an underscore, not inherited ones, not what only looks like a method."""
+
+    class Base:
+        def inherited(self) -> int:
+            return 1
+
+    @instrument
+    class Job(Base):
+        def __init__(self) -> None:
+            self.kept = True
+
+        def run(self, path: str) -> int:
+            return self._step() + self.inherited()
+
+        def _step(self) -> int:
+            return 1
+
+        @classmethod
+        def make(cls) -> Job:
+            return cls()
+
+        @staticmethod
+        def twice(value: int) -> int:
+            return 2 * value
+
+        @property
+        def ready(self) -> bool:
+            return True
+
+        @functools.cached_property
+        def cost(self) -> int:
+            return 5
+
+        half = functools.partialmethod(run, "half")
+
+    job = Job.make()
+    assert isinstance(job, Job)
+    assert (job.run("a"), job.twice(2), job.ready, job.cost, job.cost) == (2, 4, True, 5, 5)
+    assert job.half() == 2
+    assert set(s.operations(__name__)) == {"Job.run", "Job.make", "Job.twice"}
+
+
 def test_a_built_in_class_is_refused_in_one_sentence(s):
     """Its methods cannot be replaced; an object's can be proxied."""
     with pytest.raises(TypeError, match=r"methods of dict cannot be replaced.*object of it"):
@@ -429,3 +483,170 @@ def test_a_tracked_method_keeps_its_own_operation(s):
 
     instrument(Job(), service=SERVICE).run()
     assert set(s.operations(SERVICE)) == {"special"}
+
+
+# Several services at once
+
+
+class Previews:
+    def render(self) -> str:
+        return "rendered"
+
+
+@dataclasses.dataclass
+class Settings:
+    """Without a method: no service."""
+
+    width: int = 640
+
+
+class Container:
+    """Holds services, and has no method to track."""
+
+    shared = Derived()
+    default_width = 640
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+        self.previews = Previews()
+        self.settings = Settings()
+        self.jobs = queue.Queue()
+        self.kind = Cache
+        self._spare = Cache()
+
+    @property
+    def expensive(self) -> Cache:
+        raise AssertionError("a property was read")
+
+    def _wire(self) -> None: ...
+
+
+def test_a_mapping_names_its_services(s):
+    """Objects, classes and modules, each under its key; a proxy takes the place of its object."""
+
+    class Job:
+        def run(self) -> None: ...
+
+    cache, numbers = Cache(), [1]
+    services = {"cache-service": cache, "jobs": Job, "numbers": numbers}
+    assert instrument(services, exclude=("_*", "set")) is services
+    assert services["cache-service"] is cache
+    assert services["numbers"] == numbers
+    cache.set("a", 1)
+    cache.get("a")
+    Job().run()
+    services["numbers"].append(2)
+    assert numbers == [1, 2]
+    assert set(s.operations("cache-service")) == {"Cache.get"}
+    assert [name.rpartition(".")[2] for name in s.operations("jobs")] == ["run"]
+    assert set(s.operations("numbers")) == {"list.append"}
+
+
+def test_a_mapping_that_cannot_be_changed(s):
+    """Does for whatever is tracked as it is; a proxy finds no place in it, which is said."""
+    cache = Cache()
+    instrument(types.MappingProxyType({"cache-service": cache}))
+    cache.get("a")
+    s.assert_operation("cache-service", "Cache.get", count=1)
+    with pytest.raises(TypeError, match=r"'numbers'.*a mappingproxy does not let one.*in a dict"):
+        instrument(types.MappingProxyType({"numbers": [1]}))
+
+
+def test_a_mapping_that_is_a_service_is_tracked_as_one(s):
+    """With `service`, or where the program's own class is a mapping."""
+
+    class Shelf(dict):
+        def tidy(self) -> None: ...
+
+    shelf = instrument(Shelf(a=Cache()))
+    shelf.tidy()
+    assert {name.rpartition(".")[2] for name in s.operations(__name__)} == {"tidy"}
+    named = instrument({"a": 1}, service=SERVICE)
+    assert named.copy() == {"a": 1}
+    s.assert_operation(SERVICE, "dict.copy", count=1)
+
+
+def test_an_object_that_holds_services_gives_each_its_own_name(s):
+    """Public attributes of its own package with methods; nothing else is touched, or read."""
+    container = Container()
+    kept = dict(vars(container))
+    assert instrument(container) is container
+    assert type(container) is Container
+    assert vars(container) == kept
+    assert instrument(container) is container  # once is enough
+    container.cache.get("a")
+    container.previews.render()
+    container.shared.get("a")
+    container._spare.get("a")
+    container.jobs.put(1)
+    assert {service: set(s.operations(service)) for service in ("cache", "previews", "shared")} == {
+        "cache": {"Cache.get"},
+        "previews": {"Previews.render"},
+        "shared": {"Derived.get"},
+    }
+    for service in ("jobs", "settings", "kind", "_spare", __name__):
+        assert s.operations(service) == {}
+    assert type(container.settings) is Settings
+
+
+def test_slots_and_dataclasses_hold_services_too(s):
+    """And what they hold is tracked as `include` says."""
+
+    @dataclasses.dataclass(slots=True)
+    class Slots:
+        cache: Cache
+        missing: Cache = dataclasses.field(init=False)
+
+    container = instrument(Slots(Cache()), include="get")
+    container.cache.set("a", 1)
+    container.cache.get("a")
+    assert set(s.operations("cache")) == {"Cache.get"}
+
+
+def test_a_held_service_behind_a_proxy_takes_its_place(s):
+    """Where it can: a frozen holder says in one sentence what to do instead."""
+
+    class Holder:
+        def __init__(self) -> None:
+            self.registered = Registered()
+
+    holder = instrument(Holder())
+    assert holder.registered.run() == "ran"
+    s.assert_operation("registered", "Registered.run", count=1)
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        other: Registered
+
+    with pytest.raises(TypeError, match=r"'other' can be tracked behind a proxy alone.*Frozen"):
+        instrument(Frozen(Registered()))
+
+
+def test_an_object_with_methods_of_its_own_is_tracked_itself(s):
+    """What it holds is its own business, unless `service` or a mapping says otherwise."""
+
+    class Shop(Container):
+        def open(self) -> str:
+            return self.previews.render()
+
+    shop = instrument(Shop())
+    assert shop.open() == "rendered"
+    assert [name.rpartition(".")[2] for name in s.operations(__name__)] == ["open"]
+    assert s.operations("previews") == {}
+    container = instrument(Container(), service=SERVICE)
+    container.previews.render()
+    assert s.operations("previews") == {}
+
+
+def test_nothing_to_track_is_said(s):
+    """An object without methods whose services cannot be told from anything else."""
+    with pytest.raises(TypeError, match=r"nothing to track in a SimpleNamespace.*by name"):
+        instrument(SimpleNamespace(cache=Cache()))
+    with pytest.raises(TypeError, match="nothing to track in a Settings"):
+        instrument(Settings())
+    with pytest.raises(TypeError, match="nothing to track in a function"):
+        instrument(test_nothing_to_track_is_said)
+    services = SimpleNamespace(cache=Cache())
+    instrument(vars(services))
+    services.cache.get("a")
+    s.assert_operation("cache", "Cache.get", count=1)

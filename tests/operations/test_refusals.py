@@ -10,10 +10,19 @@ from otel_studio import instrument, service, track
 def function(path: str) -> None: ...
 
 
+class Job: ...
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "sentence"),
     [
         (lambda: track(5), TypeError, "decorates a callable.*not int: put it directly above"),
+        (
+            lambda: track("a", service="s")(Job),
+            TypeError,
+            r"not the class Job: otel_studio.instrument\(\) tracks",
+        ),
+        (lambda: service("s").track(Job), TypeError, "functions and methods, not the class Job"),
         (lambda: track(property(function)), TypeError, "not property"),
         (lambda: track("")(function), TypeError, "non-empty text"),
         (lambda: track("a")("b"), TypeError, "decorates a callable.*not str"),
@@ -48,6 +57,10 @@ def function(path: str) -> None: ...
         (lambda: service("s").record_operation("a", True), TypeError, "of seconds, not bool"),
         (lambda: instrument(object(), service=3), TypeError, "service is a non-empty text"),
         (lambda: instrument(object(), include=3), TypeError, "name patterns as text, not 3"),
+        (lambda: instrument({3: Job}), TypeError, "has their names as keys, not 3: write"),
+        (lambda: instrument({"": Job}), TypeError, "has their names as keys, not ''"),
+        (lambda: instrument({"a": None}), TypeError, "'a' in the mapping is of type NoneType"),
+        (lambda: instrument({"a": 3}), TypeError, "type int, which has nothing to track: give"),
         (lambda: instrument(object(), exclude=(3,)), TypeError, "name patterns as text, not 3"),
     ],
     ids=lambda value: None if callable(value) else str(value)[:30],

@@ -101,13 +101,27 @@ def test_a_name_and_attributes(s):
 
 
 def test_the_decorator_of_a_service(s):
-    """`service(name).track(...)` is `track(..., service=name)`."""
+    """`service(name).track(...)` is `track(..., service=name)`, bare or with the same options."""
 
     @service("cache-service").track("clear", attributes={"size": 3})
     def clear() -> None: ...
 
+    @service("cache-service").track
+    def bare() -> None: ...
+
+    @service("cache-service").track("read", capture_args="path", expected=KeyError)
+    def read(path: str) -> None:
+        raise KeyError(path)
+
     clear()
+    bare()
+    with pytest.raises(KeyError):
+        read("a.png")
     s.assert_operation("cache-service", "clear", count=1, attributes={"size": 3})
+    s.assert_operation("cache-service", bare.__qualname__.rpartition("<locals>.")[2], count=1)
+    s.assert_operation(
+        "cache-service", "read", outcome="ok", attributes={"studio.argument.path": "a.png"}
+    )
 
 
 class Shop:
@@ -286,79 +300,6 @@ def test_generators_that_are_awaited(s):
 
     assert asyncio.run(main()) == 7
     s.assert_operation(SERVICE, "turn", count=1, outcome="ok")
-
-
-def test_tracking_a_class_tracks_the_public_methods_that_it_defines(s):
-    """Public methods of the class itself: not those with an underscore, not inherited ones."""
-
-    class Base:
-        def inherited(self) -> int:
-            return 1
-
-    @track(service=SERVICE, attributes={"tier": "gold"}, capture_args=("path",))
-    class Job(Base):
-        def __init__(self) -> None:
-            self.kept = True
-
-        def run(self, path: str) -> int:
-            return self._step() + self.inherited()
-
-        def _step(self) -> int:
-            return 1
-
-        @classmethod
-        def make(cls) -> Job:
-            return cls()
-
-        @staticmethod
-        def twice(value: int) -> int:
-            return 2 * value
-
-        @property
-        def ready(self) -> bool:
-            return True
-
-        @functools.cached_property
-        def cost(self) -> int:
-            return 5
-
-        half = functools.partialmethod(run, "half")
-
-    job = Job.make()
-    assert isinstance(job, Job)
-    assert inspect.isclass(Job)
-    assert (job.run("a"), job.twice(2), job.ready, job.cost, job.cost) == (2, 4, True, 5, 5)
-    assert job.half() == 2
-    assert set(s.operations(SERVICE)) == {"Job.run", "Job.make", "Job.twice"}
-    s.assert_operation(
-        SERVICE,
-        "Job.run",
-        count=1,
-        attributes={"tier": "gold", "studio.argument.path": "a"},
-    )
-
-
-def test_a_name_on_a_class_stands_for_the_class_name(s):
-    """`@track("thumbnails")` on a class names its operations `thumbnails.<method>`."""
-
-    @track("thumbnails", service=SERVICE)
-    class Maker:
-        def make(self) -> None: ...
-
-    Maker().make()
-    s.assert_operation(SERVICE, "thumbnails.make", count=1)
-
-
-def test_a_method_with_a_decorator_of_its_own_is_not_tracked_twice(s):
-    """Inside a tracked class, `@track("special")` on a method is the only operation of it."""
-
-    @track(service=SERVICE)
-    class Job:
-        @track("special", service=SERVICE)
-        def run(self) -> None: ...
-
-    Job().run()
-    assert set(s.operations(SERVICE)) == {"special"}
 
 
 # Faces

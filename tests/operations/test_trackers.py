@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import threading
 
@@ -102,6 +104,45 @@ def test_a_run_that_was_measured_elsewhere():
         assert metrics.total_duration_ms == 48
         assert metrics.max_duration_ms == 36
         assert s.runs(SERVICE, "get")[-1].attributes["key"] == "a"
+
+
+@pytest.mark.parametrize("kind", ["block", "current", "tracker"])
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [("no room", "error"), (ValueError("no"), "error"), (asyncio.CancelledError(), "cancelled")],
+    ids=["sentence", "exception", "cancellation"],
+)
+def test_every_run_has_the_same_view(s, kind, error, outcome):
+    """A block, the current operation and a tracker take attributes and failures alike."""
+    with contextlib.ExitStack() as stack:
+        if kind == "tracker":
+            run = service(SERVICE).start_operation("get")
+        else:
+            run = stack.enter_context(service(SERVICE).operation("get"))
+            if kind == "current":
+                run = otel_studio.current_operation()
+        run.set_attribute("key", "a")
+        run.set_attributes({"hit": True, "size": 3})
+        run.fail(error)
+        trace_id = run.trace_id
+    s.assert_operation(
+        SERVICE, "get", count=1, outcome=outcome, attributes={"key": "a", "hit": True, "size": 3}
+    )
+    assert s.runs(SERVICE, "get")[0].trace_id == trace_id
+
+
+def test_a_run_says_what_it_is(s):
+    """Its operation, whether it runs, and its trace."""
+    with service(SERVICE).operation("get") as op:
+        traced = f"trace_id={op.trace_id}"
+        assert repr(op) == f"<Operation {SERVICE}/get, running, {traced}>"
+        assert repr(otel_studio.current_operation()) == repr(op)
+        tracker = service(SERVICE).start_operation("set")
+    assert repr(op) == f"<Operation {SERVICE}/get, {traced}>"
+    assert repr(tracker) == f"<Tracker {SERVICE}/set, running, {traced}>"
+    tracker.complete()
+    assert repr(tracker) == f"<Tracker {SERVICE}/set, {traced}>"
+    assert repr(service(SERVICE).operation("get")) == f"<Operation {SERVICE}/get>"
 
 
 def test_a_run_that_was_measured_elsewhere_on_any_provider(s):

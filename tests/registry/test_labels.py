@@ -276,27 +276,6 @@ def test_every_shape_of_callable_has_labels(call: Callable[[], object]) -> None:
             assert points(s, "tenant") == {("acme",): 1}
 
 
-def test_a_tracked_class_gives_its_labels_to_each_method() -> None:
-    """Its public methods are operations with the same labels."""
-
-    @otel_studio.track("Till", service="shop", labels=("tenant",))
-    class Till:
-        def open(self) -> None:
-            say(tenant="acme")
-
-        def close(self) -> None:
-            say(tenant="other")
-
-    with isolated(histogram_bounds=BOUNDS) as s:
-        till = Till()
-        till.open()
-        till.close()
-        assert points(s, "studio.operation", "tenant") == {
-            ("Till.open", "acme"): 1,
-            ("Till.close", "other"): 1,
-        }
-
-
 def test_operations_without_labels_stay_as_they_are() -> None:
     """An attribute of the same name elsewhere is an attribute only."""
 

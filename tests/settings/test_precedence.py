@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from otel_studio.settings.loading import Settings
+from otel_studio.settings.loading import ConfigurationError, Settings, checked_keywords
 
 
 def test_without_anything_said_every_setting_has_its_default(load):
@@ -143,12 +143,41 @@ def test_a_sampler_object_is_taken_as_it_is(load):
 
 
 def test_differences_say_both_values(load):
-    """A second `configure` with other settings can say what differs."""
-    assert load().differences(load()) == []
-    assert load(log_rate=3).differences(load(gpu=False)) == [
-        "log_rate is 3, not 10",
-        "gpu is True, not False",
+    """A second `configure` can say where it differs; what it is not given is not compared."""
+    settings = load(log_rate=3, resource_attributes={"team": "media", "zone": "a"})
+    assert settings.differences({}) == []
+    assert settings.differences({"log_rate": 3, "resource_attributes": {"team": "media"}}) == []
+    assert settings.differences({"log_rate": 5, "resource_attributes": {"team": "web"}}) == [
+        "log_rate is 3, not 5",
+        "resource_attributes is {'team': 'media'}, not {'team': 'web'}",
     ]
+
+
+def test_keywords_are_checked_one_by_one():
+    """Without the environment, and without the settings that a value would have to go with."""
+    assert checked_keywords(
+        {"traces_exporter": "otlp", "export_batch_size": 100_000, "log_rate": None}
+    ) == {"traces_exporter": ("otlp",), "export_batch_size": 100_000}
+    with pytest.raises(ConfigurationError, match=r"log_rate=0 cannot be used: give"):
+        checked_keywords({"log_rate": 0})
+    with pytest.raises(ConfigurationError, match="log_rat is not a setting; did you mean log_rate"):
+        checked_keywords({"log_rat": 1})
+
+
+def test_settings_show_what_is_not_the_default(load):
+    """And no secret: neither values under such names, nor the patterns of secret text."""
+    assert repr(load()) == "Settings()"
+    shown = repr(
+        load(
+            service_name="shop",
+            resource_attributes={"team": "media", "vault.api-key": "k1"},
+            redact_patterns=("tok-[0-9]+",),
+        )
+    )
+    assert shown == (
+        "Settings(service_name='shop', resource_attributes={'team': 'media', "
+        "'vault.api-key': <hidden>}, redact_patterns=<hidden>)"
+    )
 
 
 def test_settings_are_frozen_and_pickle(load):

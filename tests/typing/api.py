@@ -103,7 +103,7 @@ assert_type(Shop.static_above(1), str)
 assert_type(Shop().label, str)
 
 
-@otel_studio.track(service="jobs")
+@otel_studio.instrument
 class Job:
     def __init__(self, name: str) -> None:
         self.name = name
@@ -131,6 +131,44 @@ def clear(force: bool) -> None: ...
 
 assert_type(clear(force=True), None)
 
+
+@cache.track
+def bare_of_service(path: str, width: int = 640) -> bytes:
+    return path.encode() * width
+
+
+assert_type(bare_of_service("a", width=3), bytes)
+
+
+@cache.track(
+    "read",
+    attributes={"codec": "av1"},
+    capture_args=("path",),
+    expected=(FileNotFoundError,),
+    slow_threshold=0.5,
+    labels=("tenant", "plan"),
+)
+async def read(path: str) -> int:
+    return len(path)
+
+
+being_read: Coroutine[Any, Any, int] = read("a")
+
+
+class Cached:
+    @cache.track
+    def method(self, item: str) -> int:
+        return len(item)
+
+    @cache.track(labels="tenant")
+    @classmethod
+    def class_above(cls, name: str) -> str:
+        return name
+
+
+assert_type(Cached().method("a"), int)
+assert_type(Cached.class_above("a"), str)
+
 with cache.operation("clear_all", attributes={"size": 1}, expected=KeyError) as op:
     assert_type(op, otel_studio.Operation)
     op.set_attribute("entries", 42)
@@ -148,6 +186,8 @@ async def use() -> None:
 tracker = cache.start_operation("get", attributes={"key": "a"})
 assert_type(tracker, otel_studio.Tracker)
 tracker.set_attribute("hit", True)
+tracker.set_attributes({"a": 1, "b": ["x", "y"]})
+assert_type(tracker.trace_id, str)
 tracker.complete()
 tracker.fail(ValueError("no"))
 cache.record_operation("get", duration=0.012, error=None)
@@ -160,12 +200,16 @@ assert_type(current, otel_studio.Operation | None)
 
 assert_type(otel_studio.instrument(Shop(), service="shop", include="get_*"), Shop)
 assert_type(otel_studio.instrument(Shop), type[Shop])
+assert_type(otel_studio.instrument({"shop": Shop()}), dict[str, Shop])
 assert_type(otel_studio.instrument([1], exclude=("_*",)), list[int])
 
 # Running, and asking
 
 studio = otel_studio.configure(service_name="media-backend", traces_exporter=("otlp",))
 assert_type(studio, otel_studio.Studio)
+assert_type(otel_studio.current(), otel_studio.Studio | None)
+assert_type(otel_studio.force_flush(), bool)
+assert_type(otel_studio.force_flush(timeout=2.0), bool)
 assert_type(otel_studio.shutdown(), bool)
 assert_type(api.get_all_metrics(), list[ServiceSummary])
 assert_type(api.get_service_metrics("cache-service"), ServiceSummary | None)
@@ -195,6 +239,9 @@ with otel_studio.isolated(service_name="test") as isolated:
 otel_studio.track(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
 otel_studio.track(labels=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
 api.set_memory_alert_thresholds({"max_memory_mb": "1"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+cache.track(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
+cache.track("a", service="b")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+cache.track("a", slow="1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 bare(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 cache.record_operation("get", "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 otel_studio.configure(no_such=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
