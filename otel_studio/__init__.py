@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from otel_studio.lifecycle import NotConfigured, configure, shutdown
     from otel_studio.operations.decorator import track
     from otel_studio.operations.instrument_services import instrument
-    from otel_studio.operations.runs import Operation, Tracker, current_operation
+    from otel_studio.operations.runs import OperationRun, Tracker, current_operation
     from otel_studio.operations.services import Service, service
     from otel_studio.running import current, force_flush
     from otel_studio.settings.loading import ConfigurationError
@@ -26,7 +26,7 @@ __all__ = [
     "ConfigurationError",
     "Isolated",
     "NotConfigured",
-    "Operation",
+    "OperationRun",
     "Service",
     "Studio",
     "Tracker",
@@ -50,7 +50,7 @@ _HOMES = {
     "ConfigurationError": "settings.loading",
     "Isolated": "testing.isolation",
     "NotConfigured": "lifecycle",
-    "Operation": "operations.runs",
+    "OperationRun": "operations.runs",
     "Service": "operations.services",
     "Studio": "assembly.studio",
     "Tracker": "operations.runs",

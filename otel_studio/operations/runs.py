@@ -59,7 +59,7 @@ class RunView:
         fail_span(self.span, error)
 
 
-class Operation(RunView):
+class OperationRun(RunView):
     """One run of an operation, as the code inside it sees it.
 
     Made by `Service.operation` (a context manager, `with` and `async with`) and by
@@ -83,7 +83,7 @@ class Operation(RunView):
         self._run = run
 
     def __repr__(self) -> str:
-        return _shown("Operation", self, self._binding)
+        return _shown("OperationRun", self, self._binding)
 
     def __enter__(self) -> Self:
         binding = self._binding
@@ -129,9 +129,9 @@ class Operation(RunView):
                 port.end(self._run)
             else:
                 port.finish(self._run)
-        if type(self) is OpenOperation:
+        if type(self) is OpenOperationRun:
             # Left as it should be: nothing to make up for.
-            self.__class__ = Operation  # type: ignore[assignment]
+            self.__class__ = OperationRun  # type: ignore[assignment]
 
     async def __aenter__(self) -> Self:
         self.__enter__()
@@ -199,7 +199,7 @@ class Tracker(RunView):
         return True
 
 
-class OpenOperation(Operation):
+class OpenOperationRun(OperationRun):
     """A block that was not left yet; made by `Service.operation`.
 
     What a signal handler raises may leave the block at any instruction, at the first one of
@@ -246,7 +246,7 @@ class OpenTracker(Tracker):
         port.abandon(run)
 
 
-def current_operation() -> Operation | None:
+def current_operation() -> OperationRun | None:
     """Return the operation that the calling code runs in, or `None` outside any.
 
     Example:
@@ -254,7 +254,7 @@ def current_operation() -> Operation | None:
         True
     """
     span = trace_api.get_current_span()
-    return Operation(None, (), span) if span.is_recording() else None
+    return OperationRun(None, (), span) if span.is_recording() else None
 
 
 def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:

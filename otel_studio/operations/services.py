@@ -15,9 +15,9 @@ from otel_studio.operations.arguments import exception_types
 from otel_studio.operations.binding import Binding
 from otel_studio.operations.decorator import track
 from otel_studio.operations.runs import (
-    OpenOperation,
+    OpenOperationRun,
     OpenTracker,
-    Operation,
+    OperationRun,
     Tracker,
     fail_span,
     set_attributes,
@@ -73,7 +73,7 @@ class Service:
         *,
         attributes: Mapping[str, types.AnyValue] | None = None,
         expected: type[BaseException] | Iterable[type[BaseException]] = (),
-    ) -> Operation:
+    ) -> OperationRun:
         """Return a context manager whose block is one run of an operation.
 
         Args:
@@ -90,7 +90,7 @@ class Service:
             ...     op.set_attribute("entries", 42)
         """
         kinds = exception_types(expected) if expected else ()
-        return OpenOperation(self._binding(name), kinds, None, attributes)
+        return OpenOperationRun(self._binding(name), kinds, None, attributes)
 
     def start_operation(
         self, name: str, *, attributes: Mapping[str, types.AnyValue] | None = None

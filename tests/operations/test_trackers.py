@@ -135,14 +135,14 @@ def test_a_run_says_what_it_is(s):
     """Its operation, whether it runs, and its trace."""
     with service(SERVICE).operation("get") as op:
         traced = f"trace_id={op.trace_id}"
-        assert repr(op) == f"<Operation {SERVICE}/get, running, {traced}>"
+        assert repr(op) == f"<OperationRun {SERVICE}/get, running, {traced}>"
         assert repr(otel_studio.current_operation()) == repr(op)
         tracker = service(SERVICE).start_operation("set")
-    assert repr(op) == f"<Operation {SERVICE}/get, {traced}>"
+    assert repr(op) == f"<OperationRun {SERVICE}/get, {traced}>"
     assert repr(tracker) == f"<Tracker {SERVICE}/set, running, {traced}>"
     tracker.complete()
     assert repr(tracker) == f"<Tracker {SERVICE}/set, {traced}>"
-    assert repr(service(SERVICE).operation("get")) == f"<Operation {SERVICE}/get>"
+    assert repr(service(SERVICE).operation("get")) == f"<OperationRun {SERVICE}/get>"
 
 
 def test_a_run_that_was_measured_elsewhere_on_any_provider(s):

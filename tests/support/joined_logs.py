@@ -13,7 +13,7 @@ from otel_studio.base import guard
 from otel_studio.base.clock import ManualClock
 from otel_studio.logs.room import StudioLogs
 from otel_studio.logs.span_redaction import SpanRedactor
-from otel_studio.operations.runs import Operation
+from otel_studio.operations.runs import OperationRun
 from otel_studio.spans.redaction import Redactor
 from otel_studio.testing.isolation import Isolated
 
@@ -91,7 +91,7 @@ def joined_logs(start: bool = True, **settings: Any) -> Iterator[Joined]:
 @contextmanager
 def failed_run(
     service: str = "a", operation: str = "b", error: Exception | None = None
-) -> Iterator[Operation]:
+) -> Iterator[OperationRun]:
     """Run a block as an operation that then fails, with `ValueError("broken")` unless given."""
     error = error or ValueError("broken")
     with suppress(type(error)), otel_studio.service(service).operation(operation) as run:

@@ -170,7 +170,7 @@ assert_type(Cached().method("a"), int)
 assert_type(Cached.class_above("a"), str)
 
 with cache.operation("clear_all", attributes={"size": 1}, expected=KeyError) as op:
-    assert_type(op, otel_studio.Operation)
+    assert_type(op, otel_studio.OperationRun)
     op.set_attribute("entries", 42)
     op.set_attributes({"a": 1, "b": ["x", "y"]})
     op.fail("disk is read-only")
@@ -180,7 +180,7 @@ with cache.operation("clear_all", attributes={"size": 1}, expected=KeyError) as 
 
 async def use() -> None:
     async with cache.operation("clear_all") as operation:
-        assert_type(operation, otel_studio.Operation)
+        assert_type(operation, otel_studio.OperationRun)
 
 
 tracker = cache.start_operation("get", attributes={"key": "a"})
@@ -194,7 +194,7 @@ cache.record_operation("get", duration=0.012, error=None)
 cache.record_operation("get", 1, "no room", attributes={"key": "a"})
 
 current = otel_studio.current_operation()
-assert_type(current, otel_studio.Operation | None)
+assert_type(current, otel_studio.OperationRun | None)
 
 # Instrumented things keep their types
 
