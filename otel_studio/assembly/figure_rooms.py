@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from otel_studio.caches.registry import CacheRegistry
     from otel_studio.gpu.monitor import GpuMonitor
-    from otel_studio.logs.room import StudioLogs
     from otel_studio.process.monitor import ResourceMonitor
 
 
@@ -55,8 +54,15 @@ class Rooms:
         self._caches: CacheRegistry | None = None
         self._resources: ResourceMonitor | None = None
         self._gpu: GpuMonitor | None = None
-        #: The logs, where the settings join them.
-        self.logs: StudioLogs | None = None
+        self._added: list[Room] = []
+
+    def add(self, room: Room) -> None:
+        """Start, stop and tell of forks a room that is built with the Studio.
+
+        Args:
+            room: started by the next `start`.
+        """
+        self._added.append(room)
 
     @property
     def caches(self) -> CacheRegistry:
@@ -115,11 +121,11 @@ class Rooms:
         return gpu
 
     def start(self) -> None:
-        """Start the threads of the rooms that the settings name."""
+        """Start the threads of the rooms that were added, and of those that the settings name."""
         if self._caches is not None:
             self._caches.start()
-        if self.logs is not None:
-            self.logs.start()
+        for room in self._added:
+            room.start()
         if self._settings.resources:
             self.resources.start()
         if self._settings.gpu:
@@ -154,5 +160,5 @@ class Rooms:
                 note_internal_error(f"{event} of {type(room).__name__}", error)
 
     def _built(self) -> list[Room]:
-        rooms = (self.logs, self._caches, self._resources, self._gpu)
-        return [room for room in rooms if room is not None]
+        rooms = (self._caches, self._resources, self._gpu)
+        return [*self._added, *(room for room in rooms if room is not None)]
