@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from otel_studio.caches.registry import CacheRegistry
     from otel_studio.gpu.monitor import GpuMonitor
-    from otel_studio.logs.room import StudioLogs
     from otel_studio.process.monitor import ProcessMonitor
 
 
@@ -55,8 +54,15 @@ class FigureRooms:
         self._caches: CacheRegistry | None = None
         self._process: ProcessMonitor | None = None
         self._gpu: GpuMonitor | None = None
-        #: The logs, where the settings join them.
-        self.logs: StudioLogs | None = None
+        self._added: list[Room] = []
+
+    def add(self, room: Room) -> None:
+        """Start, stop and tell of forks a room that is built with the Studio.
+
+        Args:
+            room: started by the next `start`.
+        """
+        self._added.append(room)
 
     @property
     def caches(self) -> CacheRegistry:
@@ -117,11 +123,11 @@ class FigureRooms:
         return gpu
 
     def start(self) -> None:
-        """Start the threads of the rooms that the settings name."""
+        """Start the threads of the rooms that were added, and of those that the settings name."""
         if self._caches is not None:
             self._caches.start()
-        if self.logs is not None:
-            self.logs.start()
+        for room in self._added:
+            room.start()
         if self._settings.process:
             self.process.start()
         if self._settings.gpu:
@@ -156,5 +162,5 @@ class FigureRooms:
                 note_internal_error(f"{event} of {type(room).__name__}", error)
 
     def _built(self) -> list[Room]:
-        rooms = (self.logs, self._caches, self._process, self._gpu)
-        return [room for room in rooms if room is not None]
+        rooms = (self._caches, self._process, self._gpu)
+        return [*self._added, *(room for room in rooms if room is not None)]

@@ -106,6 +106,7 @@ class Studio:
             redactor,
             lambda: self.seat or seat.current(),
         )
+        self._logs: StudioLogs | None = None
         self._build_logs(redactor)
         span_redactor = None if redactor.is_idle else SpanRedactor(redactor)
         reports = None if self.logs is None else self.logs.reports
@@ -146,7 +147,7 @@ class Studio:
         from otel_studio.logs.room import StudioLogs
 
         foreign = self._spans.processor
-        logs = self._rooms.logs = StudioLogs(
+        logs = self._logs = StudioLogs(
             settings,
             self.clock,
             self._ended,
@@ -163,6 +164,7 @@ class Studio:
         if exporters:
             logs.export_to(self.resource, [exporter for exporter, _ in exporters])
         logs.register_instruments(self.meter)
+        self._rooms.add(logs)
 
     # Its parts
 
@@ -226,7 +228,7 @@ class Studio:
     @property
     def logs(self) -> StudioLogs | None:
         """The logs, where the settings `logging` or `logs_exporter` join them."""
-        return self._rooms.logs
+        return self._logs
 
     def log_counts(self) -> list[LogCount]:
         """Return how many log records of each level were made in each operation."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from otel_studio.base.clock import Clock
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.sizing import ObjectSizer
+from otel_studio.caches.backend import Read
 from otel_studio.caches.cache_records import CacheReading
-
-if TYPE_CHECKING:
-    from otel_studio.caches.cache import Cache
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -32,6 +30,30 @@ def size_in_memory(value: object) -> int:
     return _object_sizer.size(value).bytes
 
 
+class Recorder(Protocol):
+    """What a mapping tells of itself: the methods of `Cache` that record, by the same names."""
+
+    name: str
+
+    def hit(self, key: object, duration: float | None = None) -> None:
+        """Record a read that found its entry."""
+
+    def miss(self, key: object, duration: float | None = None) -> None:
+        """Record a read that did not."""
+
+    def set(self, key: object, size: int | None = None) -> None:
+        """Record that an entry was stored."""
+
+    def evict(self, key: object = ..., reason: str = ...) -> None:
+        """Record that an entry went."""
+
+    def clear(self, entries: int) -> None:
+        """Record that all entries went at once."""
+
+    def attach(self, read: Read) -> None:
+        """Take sizes from the mapping itself."""
+
+
 class RecordingMapping(MutableMapping[K, V]):
     """Passes everything on to a mapping, and records it; made by `Cache.wrap`.
 
@@ -48,7 +70,7 @@ class RecordingMapping(MutableMapping[K, V]):
 
     def __init__(
         self,
-        cache: Cache,
+        cache: Recorder,
         mapping: MutableMapping[K, V],
         sizer: Callable[[V], int] | None,
         clock: Clock,
