@@ -29,7 +29,7 @@ from sybil.parsers.markdown import CodeBlockParser
 ROOT = Path(__file__).parents[2]
 FILE_NAME = re.compile(r"# ([\w/.-]+\.(?:py|toml))\n")
 RUN_HERE = ("python", "opentelemetry-instrument", "otel-studio")
-ONLY_NAMED = ("curl", "docker", "gunicorn", "uvicorn")
+ONLY_NAMED = ("curl", "docker", "gunicorn", "pre-commit", "uvicorn")
 
 _run_in_namespace = PythonEvaluator()
 

@@ -19,7 +19,8 @@ import pytest
 from parts import free_port
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+TOP = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
 #: Languages that `page_blocks` checks, and those that are only shown.
 CHECKED = {"python", "toml", "sh", "text"}
 SHOWN = {"yaml", "json", "mermaid", "promql"}
