@@ -53,7 +53,7 @@ def name_of(page: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_blocks_of_the_page_run(page, sink, tmp_path):
     """A reader who follows the page from top to bottom meets no error and the printed output."""
-    if not blocks(page):
+    if not CHECKED.intersection(blocks(page)):
         return
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environ["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path(__file__).parent), str(ROOT)])
