@@ -51,8 +51,9 @@ parts:
 	@scripts/install-parts.sh
 	@scripts/build-collector.sh >/dev/null || true
 
+# By as many processes as there are cores, each file in one of them.
 test: venv parts
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 prove: venv parts
 	@OTEL_STUDIO_PROVE=1 $(BIN)/python -m pytest -m prove $(ARGS)

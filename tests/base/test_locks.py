@@ -80,8 +80,9 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         assert in_forked_child(in_child) == [False, True]
 
 
-def test_two_threads_that_fork_at_once_both_let_go() -> None:
+def test_two_threads_that_fork_at_once_both_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither leaves a lock held that the other had taken for its fork."""
+    monkeypatch.setattr(locks, "_held_for_forks", set())  # not what hangs in another test's driver
     lock = new_lock(hold_for_fork=True)
     start = threading.Barrier(2)
 
@@ -103,8 +104,11 @@ def test_two_threads_that_fork_at_once_both_let_go() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_children_of_two_threads_that_fork_at_once_are_able() -> None:
+def test_children_of_two_threads_that_fork_at_once_are_able(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each child has every lock free, and the parent too when both have forked."""
+    monkeypatch.setattr(locks, "_held_for_forks", set())
     lock, plain = new_lock(hold_for_fork=True), new_lock()
     start, answers = threading.Barrier(2), []
 

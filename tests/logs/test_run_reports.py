@@ -283,6 +283,8 @@ def test_a_handler_that_runs_operations_makes_no_endless_chain(joined: Joined) -
         for _ in range(2):  # first the run's own end, then what the handler ran
             joined.isolated.studio.tracer_provider.ended.fold()
             joined.logs._reporter.stop(5)
+            # While the thread that ran the handler is still known as the one that reports.
+            joined.isolated.studio.tracer_provider.ended.fold()
             joined.logs._reporter.start()
         joined.logs._reporter.stop(5)
     finally:
