@@ -3,6 +3,7 @@
 #   make demo          a media service at work, watched by OTel Studio; Ctrl-C ends it
 #   make demo FOR=20   the same for 20 seconds
 #   make test          every test; ARGS="-k registry -x" goes to pytest
+#   make quick         a fast pass over every room; ROOM=registry for the tests and the lint of one
 #   make prove         the storms of signals, forks and threads in their whole length
 #   make lint          style and the order of imports between parts
 #   make types         mypy and pyright
@@ -17,9 +18,10 @@ FFMPEG := instrumentations/ffmpeg
 INSTRUMENTATIONS := $(wildcard instrumentations/*/pyproject.toml)
 FOR ?=
 ARGS ?=
+ROOM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test prove parts lint types bench docs lock clean
+.PHONY: help venv demo test quick prove parts lint types bench docs lock clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/  \1/p' Makefile
@@ -54,6 +56,9 @@ parts:
 # By as many processes as there are cores, each file in one of them.
 test: venv parts
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+quick: venv
+	@VENV=$(VENV) scripts/quick.sh "$(ROOM)" $(ARGS)
 
 prove: venv parts
 	@OTEL_STUDIO_PROVE=1 $(BIN)/python -m pytest -m prove $(ARGS)

@@ -472,6 +472,7 @@ def refused(data: bytes, match: str, limits: Limits = Limits()) -> None:  # noqa
         codec.decode(data, Reading, limits=limits)
 
 
+@pytest.mark.patient
 def test_a_bomb_is_refused_before_it_unpacks() -> None:
     """A megabyte that unpacks to a gigabyte costs no more than the limit."""
     packer = zlib.compressobj(9)

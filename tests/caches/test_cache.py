@@ -275,6 +275,7 @@ def test_counts_do_not_depend_on_when_it_is_folded(events: list[tuple[str, int, 
     assert record.hit_rate_last_day == (record.hits / reads if reads else None)
 
 
+@pytest.mark.patient
 def test_threads_lose_nothing() -> None:
     """Eight threads that record while another queries: every event is counted, once."""
     cache = CacheRegistry(SystemClock()).cache("shared")

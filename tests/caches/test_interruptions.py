@@ -277,6 +277,7 @@ def test_a_handler_that_raises_loses_no_batch(
     assert [sum(buckets.values()) for buckets in part.durations.values()] == [recorded]
 
 
+@pytest.mark.patient
 def test_a_fork_in_the_middle_of_everything(caches: CacheRegistry) -> None:
     """While threads record, fold, ask and make caches, each child begins at zero and answers."""
     watch(caches)

@@ -253,6 +253,7 @@ def sdk_spans(draw: st.DrawFn) -> ReadableSpan:
 ENCODER = SpanEncoder()
 
 
+@pytest.mark.patient
 @settings(max_examples=100, deadline=None)
 @given(st.lists(sdk_spans(), max_size=4))
 def test_sdk_spans_read_as_the_reference_encodes_them(spans: list[ReadableSpan]) -> None:
@@ -260,6 +261,7 @@ def test_sdk_spans_read_as_the_reference_encodes_them(spans: list[ReadableSpan])
     assert decoded(ENCODER.encode(spans)) == expected(spans)
 
 
+@pytest.mark.patient
 @settings(max_examples=100, deadline=None)
 @given(st.lists(sdk_spans(), max_size=4))
 def test_own_spans_read_as_the_reference_encodes_them(spans: list[ReadableSpan]) -> None:

@@ -64,6 +64,7 @@ def test_stop_without_start(driver: FakeDriver, clock: ManualClock) -> None:
     assert driver.users == 0
 
 
+@pytest.mark.patient
 def test_a_driver_that_does_not_answer(driver: FakeDriver) -> None:
     """While a call hangs, queries and `stop` return in time; what it gives so late is not shown."""
     driver.change({"sleep_ms.nvmlDeviceGetCount_v2": 1_500})
@@ -138,6 +139,7 @@ def test_readers_and_the_sampler_at_once(driver: FakeDriver, clock: ManualClock)
     monitor.stop()
 
 
+@pytest.mark.patient
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize("in_a_call", [False, True])
 def test_a_forked_child(driver: FakeDriver, in_a_call: bool, tmp_path: Path, library: Path) -> None:

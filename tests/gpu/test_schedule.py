@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def test_readings_stay_on_the_grid(steps: list[int]) -> None:
         assert numbers == sorted(set(numbers))
 
 
+@pytest.mark.patient
 def test_eight_hours(driver: FakeDriver, monitor: GpuMonitor, clock: ManualClock) -> None:
     """In eight hours every tier is read exactly as often as it is due, in the same memory."""
     driver.change({"count": 1})

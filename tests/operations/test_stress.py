@@ -158,6 +158,7 @@ def test_a_million_operations_are_counted_to_the_last_one():
     assert grown is None or grown < (24 if has_gil else 192) * 2**20
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_fewer_operations_on_either_provider(provider):
     """Exact on the SDK's provider too."""
@@ -176,6 +177,7 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
+@pytest.mark.patient
 def test_sixteen_threads_do_not_queue_for_a_lock():
     """An operation costs about the same in one thread and in sixteen that take turns."""
     total = 64_000

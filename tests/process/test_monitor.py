@@ -479,6 +479,7 @@ def test_a_thread_that_was_killed_is_started_anew(monitor: ProcessMonitor) -> No
     wait_until(lambda: worker.is_running, what="the thread")
 
 
+@pytest.mark.patient
 def test_eight_hours_stay_bounded(clock: ManualClock) -> None:
     """Eight simulated hours of ticks, services and collections leave the same memory behind."""
     monitor = ProcessMonitor(clock, sample_operations=1)

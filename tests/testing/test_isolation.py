@@ -144,6 +144,7 @@ def test_instrumentations_that_take_a_provider(otel_studio):
     otel_studio.assert_operation("contrib", "query", count=1)
 
 
+@pytest.mark.patient
 def test_where_the_fixture_is_not_used_nothing_is_loaded(tmp_path):
     """The plugin is in every pytest run: it loads neither the SDK nor this package's parts."""
     (tmp_path / "test_nothing.py").write_text(
@@ -161,6 +162,7 @@ def test_where_the_fixture_is_not_used_nothing_is_loaded(tmp_path):
     assert ended.code == 0, ended.printed
 
 
+@pytest.mark.patient
 def test_the_fixture_in_a_project_of_its_own(tmp_path):
     """Installed, the package offers `otel_studio` to any test, without a conftest."""
     (tmp_path / "test_shop.py").write_text(
