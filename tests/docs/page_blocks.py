@@ -29,7 +29,7 @@ from sybil.parsers.markdown import CodeBlockParser
 ROOT = Path(__file__).parents[2]
 FILE_NAME = re.compile(r"# ([\w/.-]+\.(?:py|toml))\n")
 RUN_HERE = ("python", "opentelemetry-instrument", "otel-studio")
-ONLY_NAMED = ("curl", "docker", "gunicorn", "pre-commit", "uvicorn")
+ONLY_NAMED = ("cd", "curl", "docker", "git", "gunicorn", "pre-commit", "uvicorn")
 
 _run_in_namespace = PythonEvaluator()
 
@@ -115,14 +115,15 @@ def _beside_python(name: str) -> str:
 
 
 def _check_requirements(words: list[str]) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for word in words:
-        named = re.fullmatch(r"otel-studio(?:\[([\w,-]+)\])?", word)
-        if named and named[1]:
-            assert set(named[1].split(",")) <= set(project["optional-dependencies"]), word
-        if word.startswith("otel-studio-instrumentation"):
-            folders = {path.name for path in (ROOT / "instrumentations").iterdir()}
-            assert word.rpartition("instrumentation-")[2] in folders, word
+        assert not word.startswith("otel-studio"), f"{word} is on no index: name its folder"
+        if (named := re.fullmatch(r"(\.[\w./*-]*)(?:\[([\w,-]+)\])?", word)) is None:
+            continue  # a package of somebody else's
+        projects = list(ROOT.glob(named[1] + "/pyproject.toml"))
+        assert projects, f"no project is at {word}"
+        for file in projects:
+            extras = tomllib.loads(file.read_text())["project"].get("optional-dependencies", {})
+            assert set((named[2] or "").split(",")) - {""} <= set(extras), word
 
 
 def _check_targets(words: list[str]) -> None:
