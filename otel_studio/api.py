@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from otel_studio.base.record import Record
 from otel_studio.lifecycle import NotConfigured, required
 from otel_studio.queries import Queries
 from otel_studio.registry.operation_records import (
@@ -86,6 +87,7 @@ __all__ = [
     "OperationErrors",
     "OperationMetrics",
     "PackageMemory",
+    "Record",
     "Run",
     "ServiceErrors",
     "ServiceMemory",

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 
 from otel_studio import api
-from otel_studio.base.record import Record
+from otel_studio.api import Record
 
 router = APIRouter(prefix="/studio", tags=["studio"])
 

@@ -50,6 +50,9 @@ class ManualClock:
         self._wall = int(start * 1e9)
         self._monotonic = 1_000_000_000
 
+    def __repr__(self) -> str:
+        return f"<ManualClock at {self._wall / 1e9} s since the epoch>"
+
     def time_ns(self) -> int:
         """Return the current wall-clock reading in nanoseconds."""
         return self._wall

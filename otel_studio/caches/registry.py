@@ -66,6 +66,9 @@ class CacheRegistry:
         #: Names that were given the shared cache instead of one of their own.
         self.overflowed = 0
 
+    def __repr__(self) -> str:
+        return f"<CacheRegistry of {len(self._caches)} caches>"
+
     def adopt(self, *, cache_keys: str, max_caches: int, cache_poll_interval: float) -> None:
         """Take other limits than those it was made with; what was recorded stays.
 

@@ -88,6 +88,10 @@ class GpuMonitor:
         self._started = False
         self._begin(NOT_STARTED)
 
+    def __repr__(self) -> str:
+        shown = self._shown
+        return f"<GpuMonitor of {len(shown.devices)} devices: {self.reason or 'read'}>"
+
     def start(self) -> None:
         """Start the thread, unless it runs."""
         if self._started and self._worker.is_running:

@@ -95,6 +95,9 @@ class ProcessMonitor:
         self._worker = Worker("otel-studio-process", self._work, interval=interval)
         self._read()  # the first windows of processor use count from here
 
+    def __repr__(self) -> str:
+        return f"<ProcessMonitor, {'reads' if self._started else 'does not read'} by itself>"
+
     def register_instruments(self, meter: Meter) -> None:
         """Create the instruments of the process, the system, the collector and the services.
 

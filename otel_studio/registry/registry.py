@@ -80,6 +80,10 @@ class Registry:
         #: Services to be cleared by the fold in progress, which the request has interrupted.
         self._resets: deque[str] = deque()
 
+    def __repr__(self) -> str:
+        known = self._known[0]
+        return f"<Registry of {len(known.services)} services, {known.folded} runs folded>"
+
     # Filling
 
     def prepare(self, groups: Groups, ended: int, ignored: int) -> Change:

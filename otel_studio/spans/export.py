@@ -56,6 +56,13 @@ class ExportQueue:
         self._worker = Worker("otel-studio-export", self._work, interval=interval)
         self._start_empty()
 
+    def __repr__(self) -> str:
+        waiting, lost = len(self._queue), sum(self.dropped.values())
+        return (
+            f"<ExportQueue to {type(self.exporter).__name__}: "
+            f"{self.exported} exported, {waiting} wait, {lost} dropped>"
+        )
+
     def _start_empty(self) -> None:
         self._queue: deque[Any] = deque()
         #: Spans done with (sent, failed or given up), since the beginning.

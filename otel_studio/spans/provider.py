@@ -100,6 +100,10 @@ class StudioTracerProvider(TracerProvider):
             (active_span_processor,) if active_span_processor is not None else ()
         )
 
+    def __repr__(self) -> str:
+        name = self.resource.attributes.get("service.name")
+        return f"<StudioTracerProvider of {name!r}, {len(self.active)} spans open>"
+
     def get_tracer(
         self,
         instrumenting_module_name: str,

@@ -26,6 +26,9 @@ class IncrementalIds(IdGenerator):
         self._trace = 0
         self._span = 0
 
+    def __repr__(self) -> str:
+        return f"<IncrementalIds, {self._trace} traces and {self._span} spans so far>"
+
     def generate_trace_id(self) -> int:
         """Return the next trace id."""
         self._trace += 1
@@ -94,6 +97,7 @@ class Isolated:
         Raises:
             AssertionError: if it has not run; the message lists what has.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test
         metrics = self.operations(service).get(operation)
         if metrics is None:
             ran = [
@@ -147,6 +151,7 @@ class Isolated:
             ...         pass
             ...     _ = s.assert_operation("shop", "pay", count=1, outcome="ok")
         """
+        __tracebackhide__ = True
         metrics = self.operation(service, operation)
         name = f"{service}/{operation}"
         wanted = {
@@ -176,6 +181,7 @@ class Isolated:
         return metrics
 
     def _assert_parent(self, run: Run, name: str, parent: str) -> None:
+        __tracebackhide__ = True
         spans = {
             (format_trace_id(context.trace_id), format_span_id(context.span_id)): span
             for span in self.spans
@@ -201,7 +207,7 @@ def isolated(
     reads no environment and sends nothing.
 
     Args:
-        clock: the machine's by default; `otel_studio.base.clock.ManualClock()` for exact durations.
+        clock: the machine's by default; `otel_studio.testing.ManualClock()` for exact durations.
         id_generator: makes ids; random by default.
         metric_readers: OpenTelemetry metric readers, such as `InMemoryMetricReader()`.
         **settings: as for `configure`.

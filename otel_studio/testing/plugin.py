@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture `otel_studio`."""
+"""The pytest plugin: the fixture `isolated_studio`, also by the name `otel_studio`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from otel_studio.testing.isolation import Isolated
+    from otel_studio.testing import Isolated
 
 
 @pytest.fixture
-def otel_studio() -> Iterator[Isolated]:
+def isolated_studio() -> Iterator[Isolated]:
     """A Studio of the test's own, with a clock that only the test moves and ids 1, 2, 3, ..."""
     # Imported here: a plugin is loaded in every pytest run, also where it is not used.
-    from otel_studio.base.clock import ManualClock
-    from otel_studio.testing.isolation import IncrementalIds, isolated
+    from otel_studio.testing import IncrementalIds, ManualClock, isolated
 
     with isolated(clock=ManualClock(), id_generator=IncrementalIds()) as studio:
         yield studio
+
+
+@pytest.fixture
+def otel_studio(isolated_studio: Isolated) -> Isolated:
+    """The same as `isolated_studio`, where the package itself is not imported by its whole name."""
+    return isolated_studio

@@ -11,6 +11,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel_studio.exporters import _otel_private
+from otel_studio.exporters.prometheus import _otel_private as prometheus_private
 
 
 def nothing(spans: Any) -> bytes:
@@ -31,6 +32,13 @@ def test_grpc_still_has_translate_data_and_stub() -> None:
     """`OTLPSpanExporter` (gRPC) has `_translate_data`, and sets `_stub` to make its client."""
     assert hasattr(GRPCExporter, "_translate_data"), "OTLPSpanExporter._translate_data is gone"
     _otel_private.grpc_span_exporter(GRPCExporter, nothing).shutdown()
+
+
+def test_the_prometheus_reader_still_makes_names_so() -> None:
+    """The three functions that it calls are where they were, and say what they said."""
+    assert prometheus_private.map_unit("By/s") == "bytes_per_second"
+    assert prometheus_private.sanitize_attribute("http.route") == "http_route"
+    assert prometheus_private.sanitize_full_name("shop.orders-open") == "shop_orders_open"
 
 
 def test_a_moved_http_export_is_noticed() -> None:

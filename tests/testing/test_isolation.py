@@ -164,14 +164,15 @@ def test_where_the_fixture_is_not_used_nothing_is_loaded(tmp_path):
 
 @pytest.mark.patient
 def test_the_fixture_in_a_project_of_its_own(tmp_path):
-    """Installed, the package offers `otel_studio` to any test, without a conftest."""
+    """Installed, the package offers the fixture by both names to any test, without a conftest."""
     (tmp_path / "test_shop.py").write_text(
         "import otel_studio as studio\n"
         "@studio.track('pay', service='shop')\n"
         "def pay(): return 1\n"
-        "def test_one(otel_studio):\n"
+        "def test_one(isolated_studio, otel_studio):\n"
         "    pay()\n"
-        "    otel_studio.assert_operation('shop', 'pay', count=1, outcome='ok')\n"
+        "    assert otel_studio is isolated_studio\n"
+        "    isolated_studio.assert_operation('shop', 'pay', count=1, outcome='ok')\n"
         "def test_two(otel_studio):\n"
         "    pay()\n"
         "    otel_studio.assert_operation('shop', 'pay', count=1)\n"
@@ -185,3 +186,29 @@ def test_the_fixture_in_a_project_of_its_own(tmp_path):
     )
     assert ended.code == 0, ended.printed
     assert "2 passed" in ended.printed
+
+
+@pytest.mark.patient
+def test_a_failed_assertion_shows_the_line_of_the_test(tmp_path):
+    """Whatever differs, pytest prints the test's own source and none of the package's."""
+    (tmp_path / "test_shop.py").write_text(
+        "import otel_studio as studio\n"
+        "def test_count(isolated_studio):\n"
+        "    studio.service('shop').record_operation('pay', duration=1)\n"
+        "    isolated_studio.assert_operation('shop', 'pay', count=2)\n"
+        "def test_parent(isolated_studio):\n"
+        "    studio.service('shop').record_operation('pay', duration=1)\n"
+        "    isolated_studio.assert_operation('shop', 'pay', parent='order')\n"
+        "def test_name(isolated_studio):\n"
+        "    isolated_studio.operation('shop', 'pay')\n"
+    )
+    ended = run_program(
+        tmp_path,
+        """
+        import sys, pytest
+        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "test_shop.py"]))
+        """,
+    )
+    assert "3 failed" in ended.printed
+    assert "isolation.py" not in ended.printed
+    assert ">       isolated_studio.assert_operation('shop', 'pay', count=2)" in ended.printed

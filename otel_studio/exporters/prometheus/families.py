@@ -12,11 +12,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from opentelemetry.exporter.prometheus._mapping import (  # private: what the reader itself uses
-    map_unit,
-    sanitize_attribute,
-    sanitize_full_name,
-)
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ExponentialHistogram,
@@ -27,6 +22,12 @@ from opentelemetry.sdk.metrics.export import (
     Metric,
     MetricsData,
     Sum,
+)
+
+from otel_studio.exporters.prometheus._otel_private import (
+    map_unit,
+    sanitize_attribute,
+    sanitize_full_name,
 )
 
 Family = tuple[str, str]

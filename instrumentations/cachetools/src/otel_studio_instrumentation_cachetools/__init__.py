@@ -23,7 +23,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 import otel_studio
-from otel_studio.caches.patches import Patches
+from otel_studio.instrumentation import Patches
 
 from .book import Book
 from .naming import caches_of_modules

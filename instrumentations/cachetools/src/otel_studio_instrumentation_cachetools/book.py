@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 import cachetools
 
-from otel_studio.base.guard import report_internal_error
-from otel_studio.caches import Cache, CacheReading
+from otel_studio.instrumentation import Cache, CacheReading, report_internal_error
 
 from .naming import Origin, name_of
 

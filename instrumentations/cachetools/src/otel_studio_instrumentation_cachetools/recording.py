@@ -9,7 +9,7 @@ from typing import Any
 
 import cachetools
 
-from otel_studio.caches.patches import Function, Patches
+from otel_studio.instrumentation import Function, Patches
 
 from .book import SILENT, Book
 from .naming import origin_of

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 import diskcache  # type: ignore[import-untyped]
 
-from otel_studio.base.guard import report_internal_error
-from otel_studio.caches import Cache, CacheReading
+from otel_studio.instrumentation import Cache, CacheReading, report_internal_error
 
 SERVICE = "diskcache"
 

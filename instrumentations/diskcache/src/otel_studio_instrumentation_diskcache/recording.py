@@ -9,8 +9,7 @@ from typing import Any
 
 import diskcache  # type: ignore[import-untyped]
 
-from otel_studio.caches import UNKNOWN_KEY, Cache
-from otel_studio.caches.patches import Function, Patches
+from otel_studio.instrumentation import UNKNOWN_KEY, Cache, Function, Patches
 
 from .book import SERVICE, Book, name_of
 

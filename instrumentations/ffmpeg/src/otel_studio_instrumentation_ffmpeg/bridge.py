@@ -20,7 +20,7 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
         A function that takes them back; `None` where OTel Studio is not installed.
     """
     try:
-        encoders: Any = importlib.import_module("otel_studio.gpu.encoders")
+        studio: Any = importlib.import_module("otel_studio.instrumentation")
     except ImportError:
         return None
 
@@ -29,7 +29,7 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
 
         def encode_statistics(self) -> Any:
             figures = book.statistics()
-            return encoders.EncodeStatistics(
+            return studio.EncodeStatistics(
                 encode_fps=figures.encode_fps,
                 queue_length=figures.queue_length,
                 average_encode_time_ms=figures.average_encode_time_ms,
@@ -39,7 +39,7 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
             )
 
     try:
-        remove: Callable[[], None] = encoders.register_encode_source(BookSource())
+        remove: Callable[[], None] = studio.register_encode_source(BookSource())
     except Exception as error:
         report_failure("offering encode statistics to OTel Studio", error)
         return None

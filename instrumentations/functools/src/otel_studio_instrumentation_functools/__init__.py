@@ -27,7 +27,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 import otel_studio
-from otel_studio.caches.patches import Function, Patches
+from otel_studio.instrumentation import Function, Patches
 
 from .package import _instruments
 from .version import __version__

@@ -10,8 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
-from otel_studio.base.guard import report_internal_error, warn_once
-from otel_studio.caches import CacheReading
+from otel_studio.instrumentation import CacheReading, report_internal_error, warn_once
 
 #: Memoized functions of one name that are asked; a function made anew in every call has many.
 _MAX_OF_ONE_NAME = 256

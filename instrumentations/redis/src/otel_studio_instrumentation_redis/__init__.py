@@ -21,7 +21,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 import otel_studio
-from otel_studio.caches.patches import Patches
+from otel_studio.instrumentation import Patches
 
 from .package import _instruments
 from .recording import patch

@@ -13,9 +13,7 @@ import redis.asyncio.cluster
 import redis.client
 import redis.cluster
 
-from otel_studio.base.guard import report_internal_error
-from otel_studio.caches import UNKNOWN_KEY, Cache
-from otel_studio.caches.patches import Function, Patches
+from otel_studio.instrumentation import UNKNOWN_KEY, Cache, Function, Patches, report_internal_error
 
 from .commands import Effects, effects_of, interpreter_of
 from .servers import Servers

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import redis
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otel_studio.base.guard import report_internal_error
-from otel_studio.caches import Cache, CacheReading
+from otel_studio.instrumentation import Cache, CacheReading, report_internal_error
 
 SERVICE = "redis"
 

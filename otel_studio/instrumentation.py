@@ -1,0 +1,48 @@
+"""For who writes an instrumentation package: what to report to, and how to wrap and restore.
+
+A cache that a library keeps reports to a `Cache`, or gives its own counters as a `CacheReading`;
+`Patches` puts functions around those of a library and takes them away again; what fails in them
+goes to `report_internal_error`, never to the program. An encoder tells of itself as an
+`EncodeSource`. Importing this loads nothing: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otel_studio.base.face import lazy_names
+
+if TYPE_CHECKING:
+    from otel_studio.base.guard import report_internal_error, warn_once
+    from otel_studio.caches import UNKNOWN_KEY, Cache, CacheReading
+    from otel_studio.caches.patches import Function, Patches
+    from otel_studio.gpu.encoders import EncodeSource, EncodeStatistics, register_encode_source
+
+__all__ = [
+    "UNKNOWN_KEY",
+    "Cache",
+    "CacheReading",
+    "EncodeSource",
+    "EncodeStatistics",
+    "Function",
+    "Patches",
+    "register_encode_source",
+    "report_internal_error",
+    "warn_once",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "UNKNOWN_KEY": "otel_studio.caches",
+        "Cache": "otel_studio.caches",
+        "CacheReading": "otel_studio.caches",
+        "EncodeSource": "otel_studio.gpu.encoders",
+        "EncodeStatistics": "otel_studio.gpu.encoders",
+        "Function": "otel_studio.caches.patches",
+        "Patches": "otel_studio.caches.patches",
+        "register_encode_source": "otel_studio.gpu.encoders",
+        "report_internal_error": "otel_studio.base.guard",
+        "warn_once": "otel_studio.base.guard",
+    },
+)
