@@ -18,8 +18,8 @@ def markdown(results: Measurements, what: str) -> str:
         results: what was measured.
         what: a line on the machine and the effort.
     """
-    parts = [what, _bounds(results), _times(results), _operations(results), _exporting(results)]
-    parts += [_registry(results), _imports(results)]
+    parts = [what, _bounds(results), _times(results), _operations(results), _paced(results)]
+    parts += [_exporting(results), _registry(results), _imports(results)]
     if results.left_out:
         lines = [f"- {name}: {reason}" for name, reason in sorted(results.left_out.items())]
         parts.append("Left out:\n\n" + "\n".join(lines))
@@ -108,6 +108,28 @@ def _operations(results: Measurements) -> str:
     return table(
         "CPU microseconds per operation; the last column is the function against OTel Studio's",
         ["", *plan.SHAPES.values(), "ratio"],
+        rows,
+    )
+
+
+def _paced(results: Measurements) -> str:
+    base, *others = plan.PACED
+    loop = _ms(results.median(plan.BESIDE_PACED))
+    ours = results.above(("studio", "paced"), (base.subject, "paced"))
+    rows = []
+    for row in others:
+        seconds = results.above((row.subject, "paced"), (base.subject, "paced"))
+        if seconds is None or loop is None:
+            continue
+        hot = results.above((row.subject, "call"), (base.subject, "call"))
+        scaled = seconds * plan.CALIBRATION_MS / loop
+        relative = "" if not ours else f"{seconds / ours:.2f}"
+        rows.append([row.title, *map(_micro, (hot, seconds, scaled)), relative])
+    return table(
+        f"CPU microseconds of a call above a plain one, in a loop and at {plan.PACED_RATE} calls "
+        f"in a second with sleep between; scaled to where the loop of calibration takes "
+        f"{plan.CALIBRATION_MS:g} ms; the ratio is of paced calls",
+        ["", "in a loop", "paced", "paced, scaled", "ratio"],
         rows,
     )
 

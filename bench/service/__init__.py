@@ -1,1 +1,1 @@
-"""What observing costs a service as a whole: the same service under each subject, and under none."""
+"""What a service pays as a whole: the same one under each subject, and under none."""

@@ -37,7 +37,8 @@ def markdown(results: measure.Results, what: str) -> str:
             continue
         ratios = results.ratios.get(subject.name)
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else ""
-        ratio = f"{statistics.median(ratios):.2f}" if ratios else "1.00"
+        relative = results.ratio(subject.name)
+        ratio = "1.00" if relative is None else f"{relative:.2f}"
         spans = f"{results.spans.get(subject.name, 0):.0f}"
         rows.append(
             [subject.title, f"{statistics.median(seconds) * 1e3:.2f}", ratio, spread, spans]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import time
 
-#: Of the service, read in turns.
-_ITEMS = 100
+#: Items of the service, read in turns.
+ITEMS = 100
 #: How far behind its times a load may end before it is no paced load any more.
 _BEHIND_SECONDS = 0.5
 
@@ -26,7 +26,7 @@ def send(port: int, *, requests: int, rate: float) -> None:
     due = time.perf_counter()
     for number in range(requests):
         time.sleep(max(due - time.perf_counter(), 0))
-        connection.request("GET", f"/items/{number % _ITEMS}")
+        connection.request("GET", f"/items/{number % ITEMS}")
         answer = connection.getresponse()
         body = answer.read()
         if answer.status != 200:
