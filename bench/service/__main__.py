@@ -1,6 +1,6 @@
 """Measures what observing costs a service as a whole, and prints the table as Markdown.
 
-    python -m bench.service            six minutes; makes the services' environment once
+    python -m bench.service            five minutes; makes the services' environment once
     python -m bench.service --quick    a first impression, under a minute
 
 Writes `bench/results/service.md` and `service.json` (all values).
@@ -16,7 +16,7 @@ import statistics
 from pathlib import Path
 
 from bench import report
-from bench.environments import python_for
+from bench.environments import Unavailable, python_for
 from bench.service import measure
 from bench.service.subjects import SUBJECTS
 
@@ -56,7 +56,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a first impression")
     effort = measure.QUICK if parser.parse_args().quick else measure.FULL
     began = os.getloadavg()[0]
-    results = measure.Measurement(effort, python_for("service", make=True)).take()
+    try:
+        python = python_for("service", make=True)
+    except Unavailable as error:
+        parser.error(str(error))
+    results = measure.Measurement(effort, python).take()
     what = (
         f"{report.machine()}, load {began:.1f} before; {effort.processes} processes of each "
         f"service, {effort.turns} turns, {effort.requests} requests a round at "

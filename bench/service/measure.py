@@ -36,7 +36,7 @@ class Effort:
     rate: float
 
 
-FULL = Effort(processes=3, turns=2, requests=600, rate=100)
+FULL = Effort(processes=2, turns=3, requests=400, rate=100)
 QUICK = Effort(processes=1, turns=1, requests=200, rate=100)
 
 
