@@ -8,6 +8,7 @@
 #   make lint          style and the order of imports between parts
 #   make types         mypy and pyright
 #   make bench         what an operation costs here
+#   make bench-service what a whole service pays here, beside others
 #   make docs          the documentation, into site/
 #   make lock          the pinned requirements anew; ARGS=--upgrade for newer versions
 
@@ -21,7 +22,7 @@ ARGS ?=
 ROOM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick prove parts lint types bench docs lock clean
+.PHONY: help venv demo test quick prove parts lint types bench bench-service docs lock clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/  \1/p' Makefile
@@ -74,6 +75,9 @@ types: venv
 
 bench: venv
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-service: venv
+	@$(BIN)/python -m bench.service $(ARGS)
 
 docs: venv
 	@$(BIN)/mkdocs build --strict $(ARGS)

@@ -29,6 +29,7 @@ class Effort:
         seconds: the least that one value takes.
         exported: operations under the exporting load.
         rate: of them in a second; the slowest subject must keep it.
+        paced: calls in one value of the paced load.
     """
 
     processes: int
@@ -36,10 +37,11 @@ class Effort:
     seconds: float
     exported: int
     rate: int
+    paced: int
 
 
-FULL = Effort(processes=4, values=5, seconds=0.05, exported=25_000, rate=5_000)
-QUICK = Effort(processes=1, values=3, seconds=0.02, exported=5_000, rate=5_000)
+FULL = Effort(processes=4, values=5, seconds=0.05, exported=25_000, rate=5_000, paced=1_000)
+QUICK = Effort(processes=1, values=3, seconds=0.02, exported=5_000, rate=5_000, paced=250)
 
 
 @dataclass
@@ -80,6 +82,11 @@ class Measurements:
         """Return the median of the ratios of values that were taken side by side."""
         pairs = list(zip(self.values(work), self.values(against), strict=False))
         return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
+
+    def above(self, work: Key, against: Key) -> float | None:
+        """Return the median of the differences of values that were taken side by side."""
+        pairs = list(zip(self.values(work), self.values(against), strict=False))
+        return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
 
     def own_ratio(self, key: Key) -> float | None:
         """Return the median of a ratio that a subject measures itself."""
@@ -126,6 +133,8 @@ class Measurement:
                     _say("bounds in milliseconds, beside a calibration loop")
                     self._times()
                     self._own_ratios()
+                    _say("paced calls")
+                    self._paced()
                 _say(f"imports, round {number + 1} of {self.effort.processes}")
                 self._imports()
             _say("memory")
@@ -165,6 +174,16 @@ class Measurement:
             taken[time.beside].append(float(loop.ask(shape="loop", loops=1)["seconds"]))
             taken[time.key].append(value())
         self.results.add(taken)
+
+    def _paced(self) -> None:
+        with self._workers(plan.PACED, {}) as workers, Worker("calibration") as loop:
+            for number in range(self.effort.values + 1):
+                taken = {plan.BESIDE_PACED: [float(loop.ask(shape="loop", loops=1)["seconds"])]}
+                for worker in workers:
+                    answer = worker.ask(paced=self.effort.paced, rate=plan.PACED_RATE)
+                    taken[worker.subject, "paced"] = [float(answer["seconds"])]
+                if number:  # the first has what only the first one costs
+                    self.results.add(taken)
 
     def _own_ratios(self) -> None:
         for ratio in plan.OWN_RATIOS:

@@ -53,6 +53,18 @@ SHAPES = {
     "contrib": "`start_as_current_span`, 3 attributes",
 }
 
+#: Calls with the process asleep between them. The first is what the others are above.
+PACED = (
+    Row("plain", "plain call"),
+    Row("studio", "**OTel Studio**"),
+    Row("otel_sdk", "OpenTelemetry span + batch + histogram"),
+    Row("otel_sdk_all", "OpenTelemetry span + batch + histogram + active + total"),
+)
+#: Of them in a second.
+PACED_RATE = 500
+#: Where the calibration loop's values are kept that were taken in turns with them.
+BESIDE_PACED = ("calibration", "beside paced")
+
 #: Under an exporting load.
 EXPORTING = (
     Row("plain", "plain call"),

@@ -18,8 +18,8 @@ def markdown(results: Measurements, what: str) -> str:
         results: what was measured.
         what: a line on the machine and the effort.
     """
-    parts = [what, _bounds(results), _times(results), _operations(results), _exporting(results)]
-    parts += [_registry(results), _imports(results)]
+    parts = [what, _bounds(results), _times(results), _operations(results), _paced(results)]
+    parts += [_exporting(results), _registry(results), _imports(results)]
     if results.left_out:
         lines = [f"- {name}: {reason}" for name, reason in sorted(results.left_out.items())]
         parts.append("Left out:\n\n" + "\n".join(lines))
@@ -76,7 +76,7 @@ def _bounds(results: Measurements) -> str:
         kept = "yes" if megabytes <= plan.MEMORY_LIMIT_MB else "**no**"
         title = "memory of 1,000 operation names with all samples full, MB"
         rows.append([title, f"{megabytes:.1f}", f"{plan.MEMORY_LIMIT_MB:g}", kept])
-    return _table("Ratios, each taken side by side", ["", "ratio", "bound", "kept"], rows)
+    return table("Ratios, each taken side by side", ["", "ratio", "bound", "kept"], rows)
 
 
 def _times(results: Measurements) -> str:
@@ -90,7 +90,7 @@ def _times(results: Measurements) -> str:
         kept = "yes" if scaled <= time.limit else "**no**"
         numbers = [f"{number:.1f}" for number in (taken, loop, scaled)]
         rows.append([time.title, *numbers, f"{time.limit:g}", kept])
-    return _table(
+    return table(
         f"CPU milliseconds, the median of {plan.VALUES}, each taken beside a calibration loop; "
         f"scaled to where the loop takes {plan.CALIBRATION_MS:g} ms, as the bounds are",
         ["", "ms", "loop, ms", "scaled", "bound", "kept"],
@@ -105,9 +105,31 @@ def _operations(results: Measurements) -> str:
         relative = results.ratio((row.subject, "call"), ("studio", "call"))
         if any(cells):
             rows.append([row.title, *cells, "" if relative is None else f"{relative:.2f}"])
-    return _table(
+    return table(
         "CPU microseconds per operation; the last column is the function against OTel Studio's",
         ["", *plan.SHAPES.values(), "ratio"],
+        rows,
+    )
+
+
+def _paced(results: Measurements) -> str:
+    base, *others = plan.PACED
+    loop = _ms(results.median(plan.BESIDE_PACED))
+    ours = results.above(("studio", "paced"), (base.subject, "paced"))
+    rows = []
+    for row in others:
+        seconds = results.above((row.subject, "paced"), (base.subject, "paced"))
+        if seconds is None or loop is None:
+            continue
+        hot = results.above((row.subject, "call"), (base.subject, "call"))
+        scaled = seconds * plan.CALIBRATION_MS / loop
+        relative = "" if not ours else f"{seconds / ours:.2f}"
+        rows.append([row.title, *map(_micro, (hot, seconds, scaled)), relative])
+    return table(
+        f"CPU microseconds of a call above a plain one, in a loop and at {plan.PACED_RATE} calls "
+        f"in a second with sleep between; scaled to where the loop of calibration takes "
+        f"{plan.CALIBRATION_MS:g} ms; the ratio is of paced calls",
+        ["", "in a loop", "paced", "paced, scaled", "ratio"],
         rows,
     )
 
@@ -120,7 +142,7 @@ def _exporting(results: Measurements) -> str:
         if seconds is not None:
             ratio = "" if relative is None else f"{relative:.2f}"
             rows.append([row.title, f"{seconds * 1e5:.2f}", ratio])
-    return _table(
+    return table(
         f"CPU seconds per 100,000 operations with 2 attributes, sent to the {results.receiver}",
         ["", "CPU seconds", "ratio"],
         rows,
@@ -139,7 +161,7 @@ def _registry(results: Measurements) -> str:
         [f"memory of one operation name: {titles[subject]}", f"{size / 1e6:.1f} kB"]
         for subject, size in results.memory.items()
     ]
-    return _table("Encoding, scrapes, queries, caches and memory", ["", ""], rows)
+    return table("Encoding, scrapes, queries, caches and memory", ["", ""], rows)
 
 
 def _imports(results: Measurements) -> str:
@@ -148,7 +170,7 @@ def _imports(results: Measurements) -> str:
         for statement in plan.IMPORTS
         if (seconds := results.median((statement, "import"))) is not None
     ]
-    return _table("CPU milliseconds to import, in a fresh process", ["", "ms"], rows)
+    return table("CPU milliseconds to import, in a fresh process", ["", "ms"], rows)
 
 
 def _ms(seconds: float | None) -> float | None:
@@ -163,7 +185,8 @@ def _scaled(seconds: float) -> str:
     return f"{seconds * 1e6:.2f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms"
 
 
-def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table under its title; nothing where it has no rows."""
     body = [f"| {' | '.join(row)} |" for row in rows]
     if not body:
         return ""

@@ -155,6 +155,22 @@ def export(subject: Subject, operations: int, rate: int) -> dict[str, float]:
     }
 
 
+def pace(subject: Subject, calls: int, rate: int) -> float:
+    """Return the CPU seconds of a call and the sleep before it, at `rate` calls in a second.
+
+    Asleep the process loses the processor's caches, which in a loop of calls it keeps. The same
+    of a plain call is what the sleep costs.
+    """
+    call = subject.calls["call"]
+    due, began = time.perf_counter(), _clock()
+    for _ in range(calls):
+        time.sleep(max(due - time.perf_counter(), 0))
+        call()
+        due += 1 / rate
+    subject.settle()
+    return (_clock() - began) / calls
+
+
 def memory(subject: Subject, names: int) -> dict[str, int]:
     """Return the bytes that Python holds for `names` operation names more than before."""
     import tracemalloc
@@ -181,6 +197,8 @@ def answer(subject: Subject, request: dict[str, Any]) -> dict[str, Any]:
         return {"seconds": time_shape(subject, request["shape"], request["loops"])}
     if "export" in request:
         return export(subject, request["export"], request["rate"])
+    if "paced" in request:
+        return {"seconds": pace(subject, request["paced"], request["rate"])}
     if "figure" in request:
         return {"value": subject.figures[request["figure"]]()}
     if "memory" in request:
