@@ -5,7 +5,7 @@ The pytest fixture `isolated_studio` comes with the package; there is nothing to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otel_studio.base.face import lazy_names
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "IncrementalIds", "Isolated", "ManualClock", "isolated"]
 
 # A pytest plugin is loaded in every run: the SDK comes with the first name that needs it.
-__getattr__, __dir__ = lazy_names(
+_find, __dir__ = lazy_names(
     __name__,
     {
         "Clock": "otel_studio.base.clock",
@@ -26,3 +26,11 @@ __getattr__, __dir__ = lazy_names(
         "isolated": "otel_studio.testing.isolation",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("IncrementalIds", "Isolated", "isolated"):
+        from otel_studio.settings.sdk_environment import leave_out_unusable
+
+        leave_out_unusable()
+    return _find(name)

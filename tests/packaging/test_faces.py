@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -85,6 +86,20 @@ def test_a_face_loads_nothing_by_itself(face: str) -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_slip_in_a_variable_keeps_no_face_from_loading() -> None:
+    """The SDK would raise for it where it is imported; whichever face comes first says so."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from otel_studio.testing import isolated"],
+        cwd=ROOT,
+        env={**os.environ, "OTEL_SPAN_EVENT_COUNT_LIMIT": "many"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "OTEL_SPAN_EVENT_COUNT_LIMIT='many' cannot be used" in done.stderr
 
 
 def test_private_names_of_opentelemetry_are_imported_in_one_place_each() -> None:
