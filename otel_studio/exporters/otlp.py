@@ -110,5 +110,5 @@ def _exporter_class(protocol: str, module: str, name: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"exporting over OTLP ({protocol}) needs a package that is not installed "
-            f"({error.name}): run pip install 'otel-studio[otlp]'"
+            f"({error.name}): install otel-studio[otlp]"
         ) from error

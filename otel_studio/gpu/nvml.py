@@ -41,9 +41,7 @@ LOST_CODES = frozenset({GPU_IS_LOST, RESET_REQUIRED, GPU_NOT_FOUND})
 #: The driver was unloaded, replaced or broke: the library has to be shut down and opened again.
 DRIVER_GONE_CODES = frozenset({UNINITIALIZED, DRIVER_NOT_LOADED, LIB_RM_VERSION_MISMATCH, UNKNOWN})
 
-PACKAGE_MISSING = (
-    "the package nvidia-ml-py is not installed: run `pip install 'otel-studio[gpu]'` to read GPUs"
-)
+PACKAGE_MISSING = "the package nvidia-ml-py is not installed: install otel-studio[gpu] to read GPUs"
 LIBRARY_MISSING = "there is no NVIDIA driver here: its library libnvidia-ml was not found"
 DRIVER_MISSING = "the NVIDIA driver is not loaded"
 PERMISSION_MISSING = (

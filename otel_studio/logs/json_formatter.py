@@ -12,8 +12,7 @@ try:
     from pythonjsonlogger.json import JsonFormatter as _Base
 except ImportError as error:
     raise ImportError(
-        "the JSON formatter needs a package that is not installed: "
-        "run pip install 'otel-studio[logging]'"
+        "the JSON formatter needs a package that is not installed: install otel-studio[logging]"
     ) from error
 
 _NAMES = {"studio_service": "service", "studio_operation": "operation"}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from otel_studio.spans.active import ThreadMark
     from otel_studio.spans.tracer import StudioTracer
 
-logger = logging.getLogger("otel_studio.tracing")
+logger = logging.getLogger("otel_studio.spans")
 
 #: The last time that fits in 63 bits: in the year 2262.
 _MAX_TIME = 2**63 - 1

@@ -13,7 +13,7 @@ from otel_studio.exporters.prometheus.answer import Answer, answer
 from otel_studio.exporters.prometheus.endpoint import Endpoint
 from otel_studio.exporters.prometheus.text import RegistryText
 
-_NEEDS = "Prometheus needs a package that is not installed: pip install 'otel-studio[prometheus]'"
+_NEEDS = "Prometheus needs a package that is not installed: install otel-studio[prometheus]"
 _EOF = "# EOF\n"
 
 
