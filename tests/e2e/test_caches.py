@@ -157,5 +157,5 @@ def test_eight_hours_are_exact_and_take_no_more_memory_than_two() -> None:
         assert overall is not None
         assert predicted[1.0] == pytest.approx(overall, abs=0.05)
         assert predicted[0.5] < predicted[1.0] < predicted[2.0]
-    # What waits to be folded at one moment differs by as much as this; growth would be in all three.
+    # What waits to be folded differs by as much from moment to moment; growth is in all three.
     assert min(held[6], held[7], held[8]) < min(held[1], held[2]) + 100_000, held
