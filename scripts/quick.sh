@@ -20,8 +20,9 @@ tests=()
 case "$room" in
 "")
     sources=(otel_studio)
-    for name in base settings operations spans registry caches gpu process logs metrics exporters testing; do
-        tests+=("tests/$name")
+    for folder in otel_studio/*/; do
+        name="$(basename "$folder")"
+        if [ -d "tests/$name" ]; then tests+=("tests/$name"); fi
     done
     set -- -m "not patient and not slow and not prove" "$@"
     ;;

@@ -9,12 +9,12 @@ next to nothing while a service is measured. Runs in the environment of the serv
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from bench.receiver import Handler, serve
 
 _waiting: list[tuple[str, bytes]] = []
 _counts: Counter[str] = Counter()
@@ -72,52 +72,22 @@ def _read() -> None:
                 _counts[path] += 1
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
+class _Handler(Handler):
+    def do_POST(self) -> None:  # noqa: N802  (http.server calls it so)
         """Keep a body."""
-        _waiting.append((self.path, self._body()))
-        self._answer(b'{"rate_by_service": {}}' if self.path.startswith("/v0.") else b"")
+        _waiting.append((self.path, self.body()))
+        self.answer(b'{"rate_by_service": {}}' if self.path.startswith("/v0.") else b"")
 
     do_PUT = do_POST  # noqa: N815  (the base class calls it so)
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (http.server calls it so)
         """Return the counts."""
         if self.path == "/counts":
             _read()
-            self._answer(json.dumps(_counts).encode())
+            self.answer(json.dumps(_counts).encode())
         else:
-            self._answer(b"", status=404)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("transfer-encoding", ""):
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def _answer(self, body: bytes, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-def main() -> None:
-    """Serve until the parent is gone."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, flush=True)
-    sys.stdin.read()
+            self.answer(b"", status=404)
 
 
 if __name__ == "__main__":
-    main()
+    serve(_Handler)

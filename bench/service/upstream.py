@@ -5,34 +5,18 @@ python -m bench.service.upstream        prints its port, then serves until its i
 
 from __future__ import annotations
 
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from bench.receiver import Handler, serve
 
 _ANSWER = (
     b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{"price": 7}'
 )
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
+class _Handler(Handler):
+    def do_GET(self) -> None:  # noqa: N802  (http.server calls it so)
         """Return the price."""
         self.wfile.write(_ANSWER)
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-def main() -> None:
-    """Serve until the parent is gone."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_port, flush=True)
-    sys.stdin.read()
-
 
 if __name__ == "__main__":
-    main()
+    serve(_Handler)

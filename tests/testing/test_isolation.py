@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 from opentelemetry import metrics, trace
@@ -12,7 +13,7 @@ from otel_studio import api
 from otel_studio.base.clock import ManualClock
 from otel_studio.testing.isolation import IncrementalIds, Isolated
 
-from program import run_program
+from program import Ended, run_program
 
 SERVICE = "shop"
 
@@ -144,6 +145,15 @@ def test_instrumentations_that_take_a_provider(otel_studio):
     otel_studio.assert_operation("contrib", "query", count=1)
 
 
+def run_pytest(folder: Path, name: str) -> Ended:
+    """Run a file of tests by pytest in a process of its own."""
+    program = f"""
+        import sys, pytest
+        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", {name!r}]))
+        """
+    return run_program(folder, program)
+
+
 @pytest.mark.patient
 def test_where_the_fixture_is_not_used_nothing_is_loaded(tmp_path):
     """The plugin is in every pytest run: it loads neither the SDK nor this package's parts."""
@@ -152,13 +162,7 @@ def test_where_the_fixture_is_not_used_nothing_is_loaded(tmp_path):
         "def test_nothing():\n"
         "    assert not [m for m in sys.modules if m.startswith('opentelemetry.sdk')]\n"
     )
-    ended = run_program(
-        tmp_path,
-        """
-        import sys, pytest
-        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "test_nothing.py"]))
-        """,
-    )
+    ended = run_pytest(tmp_path, "test_nothing.py")
     assert ended.code == 0, ended.printed
 
 
@@ -177,13 +181,7 @@ def test_the_fixture_in_a_project_of_its_own(tmp_path):
         "    pay()\n"
         "    otel_studio.assert_operation('shop', 'pay', count=1)\n"
     )
-    ended = run_program(
-        tmp_path,
-        """
-        import sys, pytest
-        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "test_shop.py"]))
-        """,
-    )
+    ended = run_pytest(tmp_path, "test_shop.py")
     assert ended.code == 0, ended.printed
     assert "2 passed" in ended.printed
 
@@ -202,13 +200,7 @@ def test_a_failed_assertion_shows_the_line_of_the_test(tmp_path):
         "def test_name(isolated_studio):\n"
         "    isolated_studio.operation('shop', 'pay')\n"
     )
-    ended = run_program(
-        tmp_path,
-        """
-        import sys, pytest
-        sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "test_shop.py"]))
-        """,
-    )
+    ended = run_pytest(tmp_path, "test_shop.py")
     assert "3 failed" in ended.printed
     assert "isolation.py" not in ended.printed
     assert ">       isolated_studio.assert_operation('shop', 'pay', count=2)" in ended.printed
