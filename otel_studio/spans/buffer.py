@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain, repeat, starmap
@@ -197,8 +198,15 @@ class EndedSpans:
         return [run for run in dict.fromkeys(waiting) if run in known]
 
     def _with_reference(self, waiting: Iterable[Any]) -> list[Any]:
-        references = self.references
-        return [r for r in waiting if getattr(r, "_token", None) in references]
+        return [run for run in waiting if self.refers_to(run)]
+
+    def refers_to(self, run: Any) -> bool:
+        """Tell whether one of `references` is the run's.
+
+        One whose end was interrupted still has the token of the context, which has no hash.
+        """
+        token = getattr(run, "_token", None)
+        return isinstance(token, weakref.ref) and token in self.references
 
     def settle(self) -> None:
         """Have done what a `cut` has put off; to be called once `lock` is free."""

@@ -175,7 +175,7 @@ class StudioTracerProvider(TracerProvider):
 
         Not where another thread does it, nor for a span that began before a fork.
         """
-        if span not in self.active and span._token not in self.active_references:
+        if span not in self.active and not self.ended.refers_to(span):
             return False
         mine = object()
         return self.claimed.setdefault(span, mine) is mine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -15,6 +16,14 @@ from otel_studio.spans.buffer import EndedSpans
 from otel_studio.spans.pipeline import Handover, Pipeline
 from otel_studio.spans.provider import StudioTracerProvider
 from otel_studio.spans.timebase import Timebase
+
+
+class Interrupted:
+    """A run with only what a fold looks at; its end was interrupted."""
+
+    def __init__(self, token: Any) -> None:
+        self._name = "interrupted"
+        self._token = token
 
 
 class Counter:
@@ -175,6 +184,21 @@ def test_a_fold_of_nothing_calls_nobody() -> None:
     line.handovers = (Handover(counter),)
     ended.fold()
     assert counter.batches == []
+
+
+def test_a_run_with_its_context_token_left_is_folded() -> None:
+    """An interrupted end leaves the token and may hand a run over twice; the batch is whole."""
+    ended = EndedSpans(10, Timebase(ManualClock()))
+    counter = Counter()
+    ended.line = line = Pipeline()
+    line.handovers = (Handover(counter),)
+    waiting: Any = Interrupted(ContextVar[int]("v").set(1))
+    ended.active.add(waiting)
+    ended.append(waiting)
+    ended.append(waiting)
+    ended.fold()
+    assert counter.names == ["interrupted"]
+    assert not ended.active
 
 
 def test_a_fold_that_interrupts_a_fold_neither_waits_nor_repeats() -> None:
