@@ -204,7 +204,9 @@ class Cache:
                 peak_bytes=ledger.peak_bytes,
                 is_estimate=ledger.is_estimate,
                 reported=state.reported,
+                peak_entries=ledger.peak_entries if ledger.used else None,
                 reported_peak_bytes=state.reported_peak_bytes,
+                reported_peak_entries=state.reported_peak_entries,
                 is_shared=bool(state.answers) and all(b.remote for b in state.answers),
             ),
         )
