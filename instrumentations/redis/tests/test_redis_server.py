@@ -19,7 +19,7 @@ from otel_studio.base.guard import forget_said, internal_errors
 from otel_studio.caches import CacheRegistry
 
 from parts import wait_until
-from redis_server import RedisServer
+from redis_server import RedisServer, close_cluster
 
 
 @pytest.fixture
@@ -216,4 +216,4 @@ def test_cluster_is_the_sum_of_its_primaries(cluster) -> None:
     record = cluster.record()
     assert record.entries == 1
     assert record.current_memory_usage_mb > 0
-    client.close()
+    close_cluster(client)
