@@ -10,6 +10,7 @@ from opentelemetry.util import types
 
 from otel_studio.operations.arguments import checked_service, exception_types, texts
 from otel_studio.operations.binding import Binding
+from otel_studio.operations.descriptors import remade
 from otel_studio.operations.wrapping import Options, wrap
 
 #: What can be decorated; a type checker sees the same thing come back.
@@ -51,8 +52,9 @@ def track(
 
     For functions, coroutine functions, generators and async generators (whose duration is
     their whole life, the consumer's time included), methods, `classmethod` and
-    `staticmethod` on either side of the decorator, callable objects and `functools.partial`.
-    The methods of a whole class are `instrument`'s.
+    `staticmethod`, `property`, `functools.cached_property` and `partialmethod` on either side of
+    the decorator. What stands for a callable object, a builtin or a `functools.partial` is of its
+    type to anyone who asks, with its attributes. The methods of a whole class are `instrument`'s.
 
     Args:
         target: the callable, when used bare; else the operation's name. By default the
@@ -113,8 +115,9 @@ def track(
     threshold = None if slow_threshold is None else float(slow_threshold)
 
     def decorate(target: Any) -> Any:
-        if isinstance(target, (classmethod, staticmethod)):
-            return type(target)(decorate(target.__func__))
+        descriptor = remade(target, decorate)
+        if descriptor is not None:
+            return descriptor
         _check_target(target)
         binding = Binding(
             service or _module_of(target),

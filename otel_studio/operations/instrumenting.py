@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_studio.operations.binding import Binding
-from otel_studio.operations.wrapping import TRACKED_MARK, Options, wrap
+from otel_studio.operations.standing_in import TRACKED_MARK
+from otel_studio.operations.wrapping import Options, wrap
 
 _ORIGINAL = "__otel_studio_original__"
 _PLAN = "__otel_studio_plan__"

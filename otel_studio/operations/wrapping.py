@@ -18,18 +18,10 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.operations import binding as contexts
 from otel_studio.operations import seat
 from otel_studio.operations.binding import Binding, Port, span_of
+from otel_studio.operations.standing_in import TRACKED_MARK, is_function, stand_in
 
 ARGUMENT_PREFIX = "studio.argument."
-#: What a wrapper carries, so that nothing is tracked twice.
-TRACKED_MARK = "__otel_studio_tracked__"
 _INT64_LIMIT = 2**63
-#: Types whose instances have no methods worth offering on a wrapper.
-_FUNCTION_TYPES = (
-    types.FunctionType,
-    types.MethodType,
-    types.BuiltinFunctionType,
-    functools.partial,
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +40,8 @@ class Options:
 def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Callable[..., Any]:
     """Return a wrapper of the function's own kind: plain, coroutine, generator, async generator.
 
+    For a callable that is no function it is behind what stands for the callable.
+
     Args:
         function: any callable that is not a class.
         binding: the operation it becomes.
@@ -57,8 +51,8 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
     called: Any = function
     while isinstance(called, functools.partial):
         called = called.func
-    if not inspect.isroutine(called):
-        called = type(called).__call__  # a callable object
+    if not hasattr(called, "__code__"):
+        called = called.__call__  # a callable object
     wrapper: Any
     if inspect.isasyncgenfunction(called):
         wrapper = _async_generator(function, binding, options.expected, capture)
@@ -71,21 +65,13 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
             wrapper = types.coroutine(wrapper)  # it can be awaited
     else:
         wrapper = _plain(function, binding, options.expected, capture)
+    if not is_function(function):
+        functools.update_wrapper(wrapper, getattr(function, "__call__"))  # noqa: B004, B009
+        remake = functools.partial(wrap, binding=binding, options=options)
+        return stand_in(function, wrapper, remake)
     functools.update_wrapper(wrapper, function)
-    if not hasattr(function, "__name__"):  # partial and callable objects have none
-        wrapper.__name__ = binding.name.rpartition(".")[2]
-        wrapper.__qualname__ = binding.name
-    if not isinstance(function, _FUNCTION_TYPES):
-        _copy_methods(function, wrapper)
     setattr(wrapper, TRACKED_MARK, True)
     return wrapper  # type: ignore[no-any-return]
-
-
-def _copy_methods(function: Any, wrapper: Any) -> None:
-    """Offer what a callable of a type of its own can do: `cache_clear` of `functools.lru_cache`."""
-    for name, member in inspect.getmembers_static(type(function), callable):
-        if not name.startswith("_") and not hasattr(wrapper, name) and hasattr(member, "__get__"):
-            setattr(wrapper, name, member.__get__(function))
 
 
 # A wrapper that cloudpickle ships is sent with what it names: `contexts` is a module, which goes by
