@@ -11,6 +11,7 @@ from opentelemetry.util import types
 from otel_studio.operations.arguments import checked_service, exception_types, texts
 from otel_studio.operations.binding import Binding
 from otel_studio.operations.descriptors import remade
+from otel_studio.operations.tasks import track_inside
 from otel_studio.operations.wrapping import Options, wrap
 
 #: What can be decorated; a type checker sees the same thing come back.
@@ -54,7 +55,9 @@ def track(
     their whole life, the consumer's time included), methods, `classmethod` and
     `staticmethod`, `property`, `functools.cached_property` and `partialmethod` on either side of
     the decorator. What stands for a callable object, a builtin or a `functools.partial` is of its
-    type to anyone who asks, with its attributes. The methods of a whole class are `instrument`'s.
+    type to anyone who asks, with its attributes. A Celery task, a Dramatiq actor or a Click command
+    is returned itself, and the function that it runs is tracked. The methods of a whole class
+    are `instrument`'s.
 
     Args:
         target: the callable, when used bare; else the operation's name. By default the
@@ -84,7 +87,8 @@ def track(
         8
     """
     name: str | None = None
-    bare = target is not None and not isinstance(target, str)
+    # By its type: `isinstance` would evaluate what stands for something that is made later.
+    bare = target is not None and not issubclass(type(target), str)
     if not bare:
         name = target
         if name == "":
@@ -115,6 +119,8 @@ def track(
     threshold = None if slow_threshold is None else float(slow_threshold)
 
     def decorate(target: Any) -> Any:
+        if track_inside(target, decorate):
+            return target
         descriptor = remade(target, decorate)
         if descriptor is not None:
             return descriptor

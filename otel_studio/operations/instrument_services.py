@@ -29,7 +29,8 @@ def instrument(
 
     A class and a module are changed in place. An object goes on as it is, its class replaced
     by a subclass of it, of which no hook of the class hears: `isinstance`, attributes, special
-    methods and pickling stay as they were; an object that does not allow this is returned behind a proxy.
+    methods and pickling stay as they were; an object that does not allow this is returned behind
+    a proxy.
 
     Where `service` is not given, several services can be tracked at once, each under its own
     name:
