@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from opentelemetry.util import types
 
 from otel_studio.operations.arguments import checked_service, exception_types, texts
 from otel_studio.operations.binding import Binding
+from otel_studio.operations.decorator_order import warn_of_order
 from otel_studio.operations.descriptors import remade
 from otel_studio.operations.tasks import track_inside
 from otel_studio.operations.wrapping import Options, wrap
@@ -79,6 +81,11 @@ def track(
         TypeError: if an argument is of the wrong type, or a class is decorated.
         ValueError: if `capture_args` names no parameter, or `slow_threshold` is not positive.
 
+    Warns:
+        DecoratorOrderWarning: above a route's decorator (Flask, FastAPI, Starlette, aiohttp,
+            Typer), which has registered the untracked function: `@app.get(...)` goes above
+            `@track`.
+
     Example:
         >>> @track("resize", service="preview-service", capture_args=("path",))
         ... def resize(path: str) -> int:
@@ -125,6 +132,8 @@ def track(
         if descriptor is not None:
             return descriptor
         _check_target(target)
+        if type(target) is FunctionType:
+            warn_of_order(target)
         binding = Binding(
             service or _module_of(target),
             name or _name_of(target),
