@@ -44,6 +44,10 @@ class MemoryProbe:
     def __repr__(self) -> str:
         return f"MemoryProbe({self.service!r}, {type(self.source).__name__})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Closed: what is sampled is memory of this process, and sampled once.
+        return MemoryProbe, (self.service, None)
+
     def track(self, tracker: Any) -> None:
         """Hand the source to a tracker of memory (see `process.service_memory`)."""
         self._tracked.append(tracker.track(self.service, self.source))
@@ -66,6 +70,9 @@ class Service:
 
     def __repr__(self) -> str:
         return f"Service({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return service, (self.name,)  # a copy and what is unpickled are the one of that name
 
     def operation(
         self,
