@@ -10,10 +10,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
-from otel_studio.base.failure import safe_text, type_name
+from otel_studio.base.exceptions import outcome_of_exception
+from otel_studio.base.failure import message_of, type_name
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.otel_private import context_functions
-from otel_studio.base.outcome import OUTCOME_ATTRIBUTE, is_cancellation
+from otel_studio.base.outcome import CANCELLED, OK, OUTCOME_ATTRIBUTE
 from otel_studio.operations import seat
 
 get_context, set_context, _reset_context = context_functions()
@@ -139,8 +140,8 @@ class ApiPort:
         self, run: _ApiRun | None, error: BaseException, expected: tuple[type[BaseException], ...]
     ) -> None:
         """Record how a run ended that an exception left."""
-        if run is not None and not run.ended and not isinstance(error, expected):
-            mark_failed(run.span, error)
+        if run is not None and not run.ended:
+            mark_failed(run.span, error, expected)
 
     def abandon(self, run: _ApiRun | None) -> None:
         """End a run that was dropped."""
@@ -152,23 +153,39 @@ class ApiPort:
         """Do nothing: the span processor notes the task."""
 
 
-def mark_failed(span: Span, error: BaseException) -> None:
+def outcome_here(error: BaseException, expected: tuple[type[BaseException], ...] = ()) -> int:
+    """Return the outcome of a run that an exception left, as the seat that is taken says.
+
+    Args:
+        error: what left the run.
+        expected: exceptions that its operation expects, besides those of the setting.
+    """
+    return outcome_of_exception(error, expected, seat.current().expected_errors)
+
+
+def mark_failed(
+    span: Span, error: BaseException, expected: tuple[type[BaseException], ...] = ()
+) -> None:
     """Say on a span, through the API, that an exception left it.
 
     Args:
         span: the span, still recording.
-        error: a cancellation makes the outcome `cancelled`; anything else is an error.
+        error: what it says of the outcome is recorded; where it is ok, nothing is.
+        expected: exceptions that leave the outcome ok.
     """
     try:
-        if is_cancellation(error):
+        how = outcome_here(error, expected)
+        if how == OK:
+            return
+        if how == CANCELLED:
             _set_outcome(span, "cancelled")
             return
-        message = safe_text(error)
+        message = message_of(error)
         # The status first: it is what makes the run an error, whatever the rest meets.
         span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {message}")
         span.set_attribute("error.type", type_name(type(error)))
         if _has_text(error):
-            span.record_exception(error)
+            span.record_exception(error, {"exception.message": message})
         else:
             span.add_event(
                 "exception",
