@@ -35,11 +35,14 @@ class Port(Protocol):
     def finish(self, run: Any, /) -> None:
         """End a run that `enter` began."""
 
+    def leave(self, run: Any, /) -> None:
+        """Put back what was current before a run that `enter` began; it goes on until `end`."""
+
     def start(self) -> Any:
         """Start a run whose span is not made current."""
 
     def end(self, run: Any, /) -> None:
-        """End a run that `start` began."""
+        """End a run that `start` began, or one that was left."""
 
     def fail(
         self, run: Any, error: BaseException, expected: tuple[type[BaseException], ...]
@@ -116,15 +119,17 @@ class ApiPort:
 
     def finish(self, run: _ApiRun | None) -> None:
         """End a span and put the context back."""
-        if run is None:
-            return
-        if run.token is not None:
+        self.leave(run)
+        self.end(run)
+
+    def leave(self, run: _ApiRun | None, /) -> None:
+        """Put the context back."""
+        if run is not None and run.token is not None:
             try:
                 reset_context(run.token, run.span)
             except RuntimeError:  # interrupted right after it was used
                 pass
             run.token = None
-        self.end(run)
 
     def end(self, run: _ApiRun | None) -> None:
         """End a span that is not current."""

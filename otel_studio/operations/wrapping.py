@@ -24,6 +24,7 @@ from otel_studio.operations.binding import (
     set_context,
     span_of,
 )
+from otel_studio.operations.following import ORDINARY, follow
 
 ARGUMENT_PREFIX = "studio.argument."
 #: What a wrapper carries, so that nothing is tracked twice.
@@ -113,6 +114,11 @@ def _plain(
                 _set_captured(run, capture, args, kwargs)
             # Without the copy of no keyword, mostly.
             result = function(*args, **kwargs) if kwargs else function(*args)
+            kind = type(result)
+            if kind not in ORDINARY and (
+                kind is types.CoroutineType or hasattr(kind, "add_done_callback")
+            ):
+                return follow(result, port, run, expected)
             port.finish(run)
             return result
         except BaseException as error:

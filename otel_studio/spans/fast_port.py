@@ -48,7 +48,7 @@ class FastPort:
             has asked for it already. Returns the span.
         finish: ends a span that went well and puts the context back.
         start: starts a span that is not made current.
-        end: ends a span that was started by `start`.
+        end: ends a span that was started by `start`, or one that was left.
     """
 
     __slots__ = ("_provider", "end", "enter", "finish", "start")
@@ -94,6 +94,11 @@ class FastPort:
         if type(span) is StudioSpan and span is not context.get(SPAN_KEY):
             self._provider.active.discard(span)
         put_back(context)
+
+    def leave(self, span: Any, /) -> None:
+        """Put back what was current before the span, which goes on."""
+        if getattr(span, "_token", None) is not None:
+            _end_token(span)
 
     def fail(
         self, span: Any, error: BaseException, expected: tuple[type[BaseException], ...]
