@@ -110,6 +110,11 @@ def message_of(error: BaseException) -> str:
     return safe_text(error if status is None else status.text)
 
 
+def place_of(filename: str, function: str) -> str:
+    """Return how a place in the code is written: file, as imports name it, and function."""
+    return f"{_short_path(filename)} in {function}"
+
+
 class Failure:
     """An exception, reduced to what a report needs.
 
@@ -262,7 +267,7 @@ def _place(code: CodeType) -> str:
     name = code.co_qualname
     if name == "<module>":  # what compiled extensions say of every function of theirs
         name = code.co_name
-    return f"{_short_path(code.co_filename)} in {name}"
+    return place_of(code.co_filename, name)
 
 
 @functools.lru_cache(maxsize=1_024)

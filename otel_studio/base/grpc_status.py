@@ -6,6 +6,9 @@ import sys
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
+#: OpenTelemetry's name for the code of an answer; it has none for what was said with it.
+STATUS_ATTRIBUTE: Final = "rpc.response.status_code"
+DETAILS_ATTRIBUTE: Final = "studio.rpc.details"
 #: Frames looked through for the context of a call, from the innermost one.
 _MAX_FRAMES: Final = 20
 _ABORT_FILE: Final = ("grpc/_server.py", "grpc\\_server.py")
@@ -28,6 +31,14 @@ class GrpcStatus(NamedTuple):
     def text(self) -> str:
         """The code, and the details where there are some."""
         return f"{self.code}: {self.details}" if self.details else self.code
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a run tells of it, whatever its outcome."""
+        found = {STATUS_ATTRIBUTE: self.code}
+        if self.details:
+            found[DETAILS_ATTRIBUTE] = self.details
+        return found
 
 
 def grpc_status(error: BaseException) -> GrpcStatus | None:
@@ -90,8 +101,9 @@ def _frames(error: BaseException) -> list[FrameType]:
 
 def _told_by(teller: Any, *, is_answer: bool) -> GrpcStatus | None:
     code, details = getattr(teller, "code", None), getattr(teller, "details", None)
-    if not callable(code):
-        return None
+    done = getattr(teller, "done", None)
+    if not callable(code) or (not is_answer and callable(done) and not done()):
+        return None  # asked while it goes on, a call waits for its end
     return _status(code(), details() if callable(details) else None, is_answer=is_answer)
 
 

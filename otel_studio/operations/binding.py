@@ -12,6 +12,7 @@ from opentelemetry.util import types
 
 from otel_studio.base.exceptions import outcome_of_exception
 from otel_studio.base.failure import message_of, type_name
+from otel_studio.base.grpc_status import grpc_status
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.otel_private import context_functions
 from otel_studio.base.outcome import CANCELLED, OK, OUTCOME_ATTRIBUTE
@@ -180,6 +181,9 @@ def mark_failed(
     """
     try:
         how = outcome_here(error, expected)
+        answered = grpc_status(error)
+        if answered is not None:
+            span.set_attributes(answered.attributes)
         if how == OK:
             return
         if how == CANCELLED:

@@ -16,6 +16,7 @@ from opentelemetry.util import types
 
 from otel_studio.base import outcome
 from otel_studio.base.failure import message_of, type_name
+from otel_studio.base.grpc_status import grpc_status
 from otel_studio.base.guard import raised_by_signal_handler, report_internal_error
 from otel_studio.base.otel_private import SPAN_KEY, context_functions
 from otel_studio.operations.binding import outcome_here, put_back, reset_context
@@ -106,15 +107,18 @@ class FastPort:
         """Record how a run ended that an exception left; the span is still to be finished."""
         if type(span) is not StudioSpan or span._end:
             return
-        before = span._simple, span._outcome
+        before = span._outcome
         # Without a call, which at the recursion limit may fail like the rest.
         span._simple = False
         span._outcome = outcome.ERROR
         try:
             how = outcome_here(error, expected)
+            answered = grpc_status(error)
+            if answered is not None:
+                span.set_attributes(answered.attributes)
             if how == outcome.OK:
                 # What `op.fail` said stays, also where an expected exception leaves the run.
-                span._simple, span._outcome = before
+                span._outcome = before
             elif how == outcome.CANCELLED:
                 span._make_unusual(_outcome=outcome.CANCELLED)
                 span.set_attribute(outcome.OUTCOME_ATTRIBUTE, "cancelled")
