@@ -164,20 +164,25 @@ class Failure:
     @classmethod
     def _of(cls, error: BaseException, budget: _Budget, depth: int) -> Failure:
         first = current = cls(error)
-        current._keep_members(error, budget, depth)
-        seen = {id(error)}
-        for _ in range(_MAX_CHAIN - 1):
+        budget.seen.add(id(error))
+        for number in range(1, _MAX_CHAIN + 1):
             cause = error.__cause__
             following = (
                 cause if cause is not None or error.__suppress_context__ else error.__context__
             )
-            if following is None or id(following) in seen or (depth and not budget.take()):
-                break
-            seen.add(id(following))
-            current.chained = cls(following)
-            current.is_cause = cause is not None
-            current, error = current.chained, following
+            if (
+                following is not None
+                and number < _MAX_CHAIN
+                and id(following) not in budget.seen
+                and (not depth or budget.take())
+            ):
+                budget.seen.add(id(following))
+                current.chained = cls(following)
+                current.is_cause = cause is not None
             current._keep_members(error, budget, depth)
+            if following is None or current.chained is None:
+                break
+            current, error = current.chained, following
         return first
 
     def _keep_members(self, error: BaseException, budget: _Budget, depth: int) -> None:
@@ -212,10 +217,12 @@ class Failure:
 class _Budget:
     """Counts the exceptions that are kept of all groups of one failure."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "seen")
 
     def __init__(self) -> None:
         self._left = _MAX_MEMBERS
+        #: Those that are kept: what led to several of them is told once.
+        self.seen: set[int] = set()
 
     def take(self) -> bool:
         """Tell whether one more is kept."""
