@@ -15,7 +15,7 @@ from otel_studio.base.failure import message_of, type_name
 from otel_studio.base.grpc_status import grpc_status
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.otel_private import context_functions
-from otel_studio.base.outcome import CANCELLED, OK, OUTCOME_ATTRIBUTE
+from otel_studio.base.outcome import CANCELLED, NAMES, OK, OUTCOME_ATTRIBUTE
 from otel_studio.operations import seat
 
 get_context, set_context, _reset_context = context_functions()
@@ -167,6 +167,19 @@ def outcome_here(error: BaseException, expected: tuple[type[BaseException], ...]
         expected: exceptions that its operation expects, besides those of the setting.
     """
     return outcome_of_exception(error, expected, seat.current().expected_errors)
+
+
+def outcome_of(error: BaseException) -> str:
+    """Return what a run is that an exception left: `ok`, `error` or `cancelled`.
+
+    Args:
+        error: the exception; the setting `expected_errors` may have a say in it.
+
+    Example:
+        >>> outcome_of(ValueError("no")), outcome_of(KeyboardInterrupt())
+        ('error', 'cancelled')
+    """
+    return NAMES[outcome_here(error)]
 
 
 def mark_failed(
