@@ -2,7 +2,8 @@
 
 A cache that a library keeps reports to a `Cache`, or gives its own counters as a `CacheReading`;
 `Patches` puts functions around those of a library and takes them away again; what fails in them
-goes to `report_internal_error`, never to the program. An encoder tells of itself as an
+goes to `report_internal_error`, never to the program. `outcome_of` tells what an exception makes
+of the run that it leaves. An encoder tells of itself as an
 `EncodeSource`. Importing this loads nothing: each name is loaded when it is first used.
 """
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from otel_studio.caches import UNKNOWN_KEY, Cache, CacheReading
     from otel_studio.caches.patches import Function, Patches
     from otel_studio.gpu.encoders import EncodeSource, EncodeStatistics, register_encode_source
+    from otel_studio.operations.binding import outcome_of
 
 __all__ = [
     "UNKNOWN_KEY",
@@ -26,6 +28,7 @@ __all__ = [
     "EncodeStatistics",
     "Function",
     "Patches",
+    "outcome_of",
     "register_encode_source",
     "report_internal_error",
     "warn_once",
@@ -41,6 +44,7 @@ __getattr__, __dir__ = lazy_names(
         "EncodeStatistics": "otel_studio.gpu.encoders",
         "Function": "otel_studio.caches.patches",
         "Patches": "otel_studio.caches.patches",
+        "outcome_of": "otel_studio.operations.binding",
         "register_encode_source": "otel_studio.gpu.encoders",
         "report_internal_error": "otel_studio.base.guard",
         "warn_once": "otel_studio.base.guard",

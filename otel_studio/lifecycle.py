@@ -109,6 +109,7 @@ def _started(studio: Studio) -> Studio:
         ),
         caches=caches,
         argument_characters=settings.captured_argument_length,
+        expected_errors=frozenset(settings.expected_errors),
         declared=studio.declared,
         occupant=studio,
         services=before.services,
@@ -189,6 +190,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         provider=studio.tracer_provider,
         caches=studio.caches,
         argument_characters=studio.settings.captured_argument_length,
+        expected_errors=frozenset(studio.settings.expected_errors),
         declared=studio.declared,
         occupant=studio,
     )

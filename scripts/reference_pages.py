@@ -52,6 +52,7 @@ Each run is a span. Its scope is the service, its name the operation.
 | `studio.outcome` | runs that are `cancelled` or `abandoned` |
 | `studio.argument.<name>` | runs of a function with `capture_args` |
 | `studio.recorded` | runs handed in with `record_operation` |
+| `rpc.response.status_code`, `studio.rpc.details` | runs that an error of gRPC left |
 
 A failed run has the status `ERROR` and the exception as an event. What you set with
 `attributes=` and `set_attribute` keeps the name you give it.

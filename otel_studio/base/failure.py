@@ -7,13 +7,25 @@ import os
 import sys
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from types import CodeType, TracebackType
 
-#: Frames kept at each end of a traceback; what lies between (deep recursion) is counted.
-_OUTER_FRAMES = 10
+from otel_studio.base.failure_text import OUTER_FRAMES, traceback_text
+from otel_studio.base.grpc_status import grpc_status
+
+#: Frames kept at the inner end of a traceback; what lies between (deep recursion) is counted.
 _INNER_FRAMES = 40
 #: Exceptions followed along `__cause__` and `__context__`.
 _MAX_CHAIN = 8
+#: Exceptions kept of one group, groups within one another, and kept of all of them together.
+_MAX_WIDTH = 15
+_MAX_DEPTH = 10
+_MAX_MEMBERS = 20
+#: Notes kept of one exception, and characters of each.
+_MAX_NOTES = 20
+_MAX_NOTE_CHARACTERS = 1_024
+#: Their tracebacks end in the line of source that is wrong, or in a name that may be meant.
+_KINDS_WITH_OWN_LINES = (SyntaxError, NameError) if sys.version_info >= (3, 12) else (SyntaxError,)
 _MAX_MESSAGE_CHARACTERS = 4_096
 
 #: In the path of each instrumentation's package, also where it is installed in place.
@@ -88,6 +100,21 @@ def is_own_file(filename: str) -> bool:
     return filename.startswith(_PACKAGE_FOLDER) or _INSTRUMENTATION in filename
 
 
+def message_of(error: BaseException) -> str:
+    """Return what an exception says; one of gRPC's its status, which its text lacks or hides.
+
+    Args:
+        error: with its traceback.
+    """
+    status = grpc_status(error)
+    return safe_text(error if status is None else status.text)
+
+
+def place_of(filename: str, function: str) -> str:
+    """Return how a place in the code is written: file, as imports name it, and function."""
+    return f"{_short_path(filename)} in {function}"
+
+
 class Failure:
     """An exception, reduced to what a report needs.
 
@@ -98,33 +125,76 @@ class Failure:
         error: the exception, while or after it is handled.
     """
 
-    __slots__ = ("_omitted", "_text", "chained", "frames", "is_cause", "message", "type_name")
+    __slots__ = (
+        "_text",
+        "chained",
+        "frames",
+        "is_cause",
+        "member_count",
+        "members",
+        "message",
+        "notes",
+        "omitted",
+        "own_lines",
+        "type_name",
+    )
 
     def __init__(self, error: BaseException) -> None:
         self.type_name = type_name(type(error))
-        self.message = safe_text(error)
-        self.frames, self._omitted = _code_places(error.__traceback__)
+        self.message = message_of(error)
+        self.frames, self.omitted = _code_places(error.__traceback__)
+        #: The last lines of its traceback, where they are more than its type and message.
+        self.own_lines = _own_lines(error) if isinstance(error, _KINDS_WITH_OWN_LINES) else ()
+        self.notes = () if self.own_lines else _notes_of(error)
         self.chained: Failure | None = None
         self.is_cause = False
+        #: Of a group, those of its exceptions that are kept, and how many there are.
+        self.members: tuple[Failure, ...] = ()
+        self.member_count = 0
         self._text: str | None = None
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """Return the failure with the exceptions that led to it, at most eight in all."""
+        """Return the failure with the exceptions that led to it and those that it groups.
+
+        At most eight led to it, and of a group twenty are kept.
+        """
+        return cls._of(error, _Budget(), 0)
+
+    @classmethod
+    def _of(cls, error: BaseException, budget: _Budget, depth: int) -> Failure:
         first = current = cls(error)
-        seen = {id(error)}
-        for _ in range(_MAX_CHAIN - 1):
+        budget.seen.add(id(error))
+        for number in range(1, _MAX_CHAIN + 1):
             cause = error.__cause__
             following = (
                 cause if cause is not None or error.__suppress_context__ else error.__context__
             )
-            if following is None or id(following) in seen:
+            if (
+                following is not None
+                and number < _MAX_CHAIN
+                and id(following) not in budget.seen
+                and (not depth or budget.take())
+            ):
+                budget.seen.add(id(following))
+                current.chained = cls(following)
+                current.is_cause = cause is not None
+            current._keep_members(error, budget, depth)
+            if following is None or current.chained is None:
                 break
-            seen.add(id(following))
-            current.chained = cls(following)
-            current.is_cause = cause is not None
             current, error = current.chained, following
         return first
+
+    def _keep_members(self, error: BaseException, budget: _Budget, depth: int) -> None:
+        if not isinstance(error, BaseExceptionGroup):
+            return
+        self.member_count = len(error.exceptions)
+        if depth < _MAX_DEPTH:
+            self.members = tuple(
+                self._of(member, budget, depth + 1)
+                for member in error.exceptions[:_MAX_WIDTH]
+                if budget.take()
+            )
 
     @property
     def place(self) -> str:
@@ -140,32 +210,51 @@ class Failure:
     def stack(self) -> str:
         """Return the traceback text, in the interpreter's own form."""
         if self._text is None:
-            parts: list[str] = []
-            if self.chained is not None:
-                parts.append(self.chained.stack())
-                parts.append(
-                    "\nThe above exception was the direct cause of the following exception:\n\n"
-                    if self.is_cause
-                    else "\nDuring handling of the above exception, another exception occurred:\n\n"
-                )
-            if self.frames:
-                parts.append("Traceback (most recent call last):\n")
-                parts.extend(self._formatted_frames())
-            parts.append(
-                f"{self.type_name}: {self.message}\n" if self.message else f"{self.type_name}\n"
-            )
-            self._text = "".join(parts)
+            self._text = traceback_text(self)
         return self._text
 
-    def _formatted_frames(self) -> list[str]:
-        summaries = [
-            traceback.FrameSummary(code.co_filename, line, code.co_name)
-            for code, line in self.frames
-        ]
-        lines = traceback.StackSummary.from_list(summaries).format()
-        if self._omitted:
-            lines.insert(_OUTER_FRAMES, f"  [{self._omitted} frames left out]\n")
-        return lines
+
+class _Budget:
+    """Counts the exceptions that are kept of all groups of one failure."""
+
+    __slots__ = ("_left", "seen")
+
+    def __init__(self) -> None:
+        self._left = _MAX_MEMBERS
+        #: Those that are kept: what led to several of them is told once.
+        self.seen: set[int] = set()
+
+    def take(self) -> bool:
+        """Tell whether one more is kept."""
+        self._left -= 1
+        return self._left >= 0
+
+
+def _notes_of(error: BaseException) -> tuple[str, ...]:
+    try:
+        notes = getattr(error, "__notes__", None)
+        if notes is None:
+            return ()
+        if not isinstance(notes, Sequence) or isinstance(notes, str | bytes):
+            return (safe_text(notes, _MAX_NOTE_CHARACTERS),)
+        kept = tuple(safe_text(note, _MAX_NOTE_CHARACTERS) for note in notes[:_MAX_NOTES])
+        left_out = len(notes) - len(kept)
+    except Exception:  # what stands there is the program's own
+        return ()
+    return (*kept, f"[{left_out} notes left out]") if left_out else kept
+
+
+def _own_lines(error: BaseException) -> tuple[str, ...]:
+    """Return the last lines of a traceback as Python writes them, with what only it finds out."""
+    try:
+        # No frame is followed: one's names may be searched for what a wrong name may mean.
+        summary = traceback.TracebackException(
+            type(error), error, error.__traceback__, limit=0, lookup_lines=False, compact=True
+        )
+        lines = list(summary.format_exception_only())
+    except Exception:  # the program's own class, or what it was given, is not as it should be
+        return ()
+    return tuple(safe_text(line) for line in lines[:_MAX_NOTES])
 
 
 def _code_places(tb: TracebackType | None) -> tuple[tuple[tuple[CodeType, int], ...], int]:
@@ -175,9 +264,9 @@ def _code_places(tb: TracebackType | None) -> tuple[tuple[tuple[CodeType, int], 
         if not is_own_file(code.co_filename):
             places.append((code, tb.tb_lineno or 0))
         tb = tb.tb_next
-    omitted = len(places) - _OUTER_FRAMES - _INNER_FRAMES
+    omitted = len(places) - OUTER_FRAMES - _INNER_FRAMES
     if omitted > 0:
-        places = places[:_OUTER_FRAMES] + places[-_INNER_FRAMES:]
+        places = places[:OUTER_FRAMES] + places[-_INNER_FRAMES:]
     return tuple(places), max(omitted, 0)
 
 
@@ -185,7 +274,7 @@ def _place(code: CodeType) -> str:
     name = code.co_qualname
     if name == "<module>":  # what compiled extensions say of every function of theirs
         name = code.co_name
-    return f"{_short_path(code.co_filename)} in {name}"
+    return place_of(code.co_filename, name)
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -1,4 +1,4 @@
-"""How a run ends: the outcomes, their names, and what tells them from an exception."""
+"""How a run ends: the outcomes, their names, and the attributes that tell them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,3 @@ def outcome_named(value: object) -> int:
         value: of the attribute, `None` where there is none.
     """
     return _BY_ATTRIBUTE.get(value, UNSET) if isinstance(value, str) else UNSET
-
-
-def is_cancellation(error: BaseException) -> bool:
-    """Tell whether an exception means that the run was cancelled, not that it failed.
-
-    Args:
-        error: what left the run.
-    """
-    if isinstance(error, Exception):
-        return False
-    # By name, so that a program without asyncio does not load it.
-    return isinstance(error, GeneratorExit) or any(
-        kind.__name__ == "CancelledError" and kind.__module__.startswith("asyncio")
-        for kind in type(error).__mro__
-    )

@@ -33,8 +33,11 @@ class RedactedFailure(Failure):
         self.type_name = failure.type_name
         self.message = redactor.text(failure.message)
         self.frames = failure.frames
-        self._omitted = failure._omitted
+        self.omitted = failure.omitted
         self.is_cause = failure.is_cause
+        # Without what is secret as soon as they are read: `stack` looks through all that is said.
+        self.own_lines, self.notes = failure.own_lines, failure.notes
+        self.members, self.member_count = failure.members, failure.member_count
         self._text = None
         chained = failure.chained
         self.chained = None if chained is None else RedactedFailure(chained, redactor)

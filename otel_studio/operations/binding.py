@@ -11,10 +11,12 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
-from otel_studio.base.failure import safe_text, type_name
+from otel_studio.base.exceptions import outcome_of_exception
+from otel_studio.base.failure import message_of, type_name
+from otel_studio.base.grpc_status import grpc_status
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.otel_private import context_functions
-from otel_studio.base.outcome import OUTCOME_ATTRIBUTE, is_cancellation
+from otel_studio.base.outcome import CANCELLED, NAMES, OK, OUTCOME_ATTRIBUTE
 from otel_studio.operations import seat
 
 get_context, set_context, _reset_context = context_functions()
@@ -35,11 +37,14 @@ class Port(Protocol):
     def finish(self, run: Any, /) -> None:
         """End a run that `enter` began."""
 
+    def leave(self, run: Any, /) -> None:
+        """Put back what was current before a run that `enter` began; it goes on until `end`."""
+
     def start(self) -> Any:
         """Start a run whose span is not made current."""
 
     def end(self, run: Any, /) -> None:
-        """End a run that `start` began."""
+        """End a run that `start` began, or one that was left."""
 
     def fail(
         self, run: Any, error: BaseException, expected: tuple[type[BaseException], ...]
@@ -116,15 +121,17 @@ class ApiPort:
 
     def finish(self, run: _ApiRun | None) -> None:
         """End a span and put the context back."""
-        if run is None:
-            return
-        if run.token is not None:
+        self.leave(run)
+        self.end(run)
+
+    def leave(self, run: _ApiRun | None, /) -> None:
+        """Put the context back."""
+        if run is not None and run.token is not None:
             try:
                 reset_context(run.token, run.span)
             except RuntimeError:  # interrupted right after it was used
                 pass
             run.token = None
-        self.end(run)
 
     def end(self, run: _ApiRun | None) -> None:
         """End a span that is not current."""
@@ -140,8 +147,8 @@ class ApiPort:
         self, run: _ApiRun | None, error: BaseException, expected: tuple[type[BaseException], ...]
     ) -> None:
         """Record how a run ended that an exception left."""
-        if run is not None and not run.ended and not isinstance(error, expected):
-            mark_failed(run.span, error)
+        if run is not None and not run.ended:
+            mark_failed(run.span, error, expected)
 
     def abandon(self, run: _ApiRun | None) -> None:
         """End a run that was dropped."""
@@ -153,23 +160,55 @@ class ApiPort:
         """Do nothing: the span processor notes the task."""
 
 
-def mark_failed(span: Span, error: BaseException) -> None:
+def outcome_here(error: BaseException, expected: tuple[type[BaseException], ...] = ()) -> int:
+    """Return the outcome of a run that an exception left, as the seat that is taken says.
+
+    Args:
+        error: what left the run.
+        expected: exceptions that its operation expects, besides those of the setting.
+    """
+    return outcome_of_exception(error, expected, seat.current().expected_errors)
+
+
+def outcome_of(error: BaseException) -> str:
+    """Return what a run is that an exception left: `ok`, `error` or `cancelled`.
+
+    Args:
+        error: the exception; the setting `expected_errors` may have a say in it.
+
+    Example:
+        >>> outcome_of(ValueError("no")), outcome_of(KeyboardInterrupt())
+        ('error', 'cancelled')
+    """
+    return NAMES[outcome_here(error)]
+
+
+def mark_failed(
+    span: Span, error: BaseException, expected: tuple[type[BaseException], ...] = ()
+) -> None:
     """Say on a span, through the API, that an exception left it.
 
     Args:
         span: the span, still recording.
-        error: a cancellation makes the outcome `cancelled`; anything else is an error.
+        error: what it says of the outcome is recorded; where it is ok, nothing is.
+        expected: exceptions that leave the outcome ok.
     """
     try:
-        if is_cancellation(error):
+        how = outcome_here(error, expected)
+        answered = grpc_status(error)
+        if answered is not None:
+            span.set_attributes(answered.attributes)
+        if how == OK:
+            return
+        if how == CANCELLED:
             _set_outcome(span, "cancelled")
             return
-        message = safe_text(error)
+        message = message_of(error)
         # The status first: it is what makes the run an error, whatever the rest meets.
         span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {message}")
         span.set_attribute("error.type", type_name(type(error)))
         if _has_text(error):
-            span.record_exception(error)
+            span.record_exception(error, {"exception.message": message})
         else:
             span.add_event(
                 "exception",

@@ -60,8 +60,9 @@ class RunView:
         """Mark the run failed although no exception leaves it.
 
         Args:
-            error: why: an exception, or a sentence. One that is a cancellation makes the
-                outcome `cancelled`, as it does where it leaves a block.
+            error: why: an exception, or a sentence. An exception makes the outcome what it
+                would be if it left a block: `cancelled` for a cancellation, and what is no
+                error leaves it as it is.
         """
         fail_span(self.span, error)
 
@@ -196,8 +197,9 @@ class Tracker(RunView):
         """Mark the run failed and end it; a second end is ignored and logged once.
 
         Args:
-            error: why: an exception, or a sentence. One that is a cancellation makes the
-                outcome `cancelled`, as it does where it leaves a block.
+            error: why: an exception, or a sentence. An exception makes the outcome what it
+                would be if it left a block: `cancelled` for a cancellation, and what is no
+                error leaves it as it is.
         """
         if self._first_end("fail"):
             super().fail(error)

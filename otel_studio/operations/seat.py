@@ -76,6 +76,7 @@ class Seat:
         provider: the tracer provider; `None` for whichever is set globally.
         caches: where caches are kept; made with the first of them.
         argument_characters: kept of a captured argument.
+        expected_errors: canonical names of exceptions that are no errors.
         declared: what operations say of themselves.
         occupant: the Studio that sits here, if one does.
         services: names of the services declared so far, for a Studio that comes later.
@@ -86,6 +87,7 @@ class Seat:
     provider: trace_api.TracerProvider | None = None
     caches: CacheHome | None = None
     argument_characters: int = MAX_ARGUMENT_CHARACTERS
+    expected_errors: frozenset[str] = frozenset()
     declared: Declared = dataclasses.field(default_factory=Declared)
     occupant: Occupant | None = None
     services: dict[str, None] = dataclasses.field(default_factory=dict)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import re
+from typing import Any, Final
 
-from otel_studio.base.failure import safe_text
+from otel_studio.base.failure import is_library_file, place_of, safe_text
 from otel_studio.spans.ended_run import EndedRun, RunFailure
 
+#: In a traceback's text, the line above the frames of an exception. Those of an exception inside
+#: a group stand further in, behind more than one bar or blank.
+_HEAD: Final = re.compile(r"(?:  [|+] )?(?:Exception Group )?Traceback \(most recent call last\):$")
+_FRAME_TEXT: Final = r'  File "(?P<file>[^"]+)", line \d+, in (?P<function>.+)'
+_FRAME: Final = re.compile(rf"(?:  \| )?{_FRAME_TEXT}$")
+_FRAME_ANYWHERE: Final = re.compile(_FRAME_TEXT.strip())
 #: What OpenTelemetry's conventions call an error whose type is not known.
 UNKNOWN_TYPE = "_OTHER"
 
@@ -64,11 +71,19 @@ def error_text(run: EndedRun | None) -> str | None:
 
 
 def _place_in_text(stack: str) -> str:
-    """Return file and function of the last frame in a traceback's text."""
-    for line in reversed(stack.splitlines()):
-        text = line.strip()
-        if text.startswith('File "') and '", line ' in text:
-            filename, _, rest = text[6:].partition('", line ')
-            _, _, function = rest.partition(", in ")
-            return f"{filename} in {function or '<module>'}"
-    return "unknown"
+    """Return the place that a traceback's text tells, as `Failure.place` is one.
+
+    Of the last exception of a chain, and of a group itself, whose exceptions follow it further in.
+    """
+    frames: list[tuple[str, str]] = []
+    for line in stack.splitlines():
+        if _HEAD.match(line):
+            frames = []
+        elif found := _FRAME.match(line):
+            frames.append((found["file"], found["function"]))
+    if not frames:  # a part of a traceback, or one that something else has written
+        frames = [(found["file"], found["function"]) for found in _FRAME_ANYWHERE.finditer(stack)]
+    for filename, function in reversed(frames):
+        if not is_library_file(filename):
+            return place_of(filename, function)
+    return place_of(*frames[-1]) if frames else "unknown"

@@ -6,6 +6,7 @@ the conversion raised; the loader says which setting, what was expected and what
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import math
 import operator
@@ -222,6 +223,42 @@ class Texts:
 
     def to_text(self, value: Any) -> str:
         return self.separator.join(value)
+
+
+@dataclasses.dataclass(eq=False)
+class QualifiedNames:
+    """Full names of classes, module and qualified name joined by dots; builtins go without."""
+
+    expected: str = 'a list of full names of exceptions such as "shop.errors.OutOfStock"'
+
+    def from_text(self, text: str) -> tuple[str, ...]:
+        return self.check([part for part in text.split(",") if part.strip()])
+
+    def check(self, value: object) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return self.from_text(value)
+        if not isinstance(value, Sequence | set | frozenset):
+            raise UnusableError
+        names = []
+        for item in value:
+            if not isinstance(item, str):
+                raise UnusableError
+            name = item.strip().removeprefix("builtins.")
+            parts = name.replace(".<locals>", "").split(".")
+            if not all(part.isidentifier() for part in parts):
+                raise UnusableError
+            if len(parts) == 1 and not _is_builtin_exception(name):
+                raise UnusableError
+            names.append(name)
+        return tuple(dict.fromkeys(names))
+
+    def to_text(self, value: Any) -> str:
+        return ",".join(value)
+
+
+def _is_builtin_exception(name: str) -> bool:
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
 
 
 @dataclasses.dataclass(eq=False)

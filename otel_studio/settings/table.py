@@ -108,6 +108,13 @@ class Settings:
         "Characters kept of an argument that `capture_args` names.",
         OPERATIONS,
     )
+    expected_errors: tuple[str, ...] = _setting(
+        (),
+        kinds.QualifiedNames(),
+        "Exceptions that are no errors, by their full names: a run that one of them leaves is ok. "
+        "A name stands for the classes below it too, and nothing is imported to look for it.",
+        OPERATIONS,
+    )
     ignored_operations: tuple[str, ...] = _setting(
         ("* http send", "* http receive"),
         kinds.Texts('a list of patterns such as "GET /health" or "shop/*"'),
@@ -457,6 +464,7 @@ class SettingsKeywords(TypedDict, total=False):
     shutdown_timeout: float | None
     instrument: str | Sequence[str] | None
     captured_argument_length: int | None
+    expected_errors: str | Sequence[str] | None
     ignored_operations: str | Sequence[str] | None
     slow_threshold: float | None
     max_services: int | None

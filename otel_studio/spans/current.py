@@ -56,7 +56,9 @@ class SpanBlock:
                 reset_context(self._token, span)  # left in another context than entered
         if error is not None and isinstance(span, StudioSpan) and not span._end:
             record_exception, set_status = self._arguments[-3:-1]
-            span._mark_exception(error, record_exception, set_status)
+            # As the SDK has it: what is no `Exception` leaves neither event nor status.
+            is_usual = isinstance(error, Exception)
+            span._mark_exception(error, record_exception and is_usual, set_status and is_usual)
         if self._arguments[-1]:
             span.end()
         # Left as it should be: nothing to make up for.

@@ -15,10 +15,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util import types
 
 from otel_studio.base import outcome
-from otel_studio.base.failure import safe_text, type_name
+from otel_studio.base.failure import message_of, type_name
+from otel_studio.base.grpc_status import grpc_status
 from otel_studio.base.guard import raised_by_signal_handler, report_internal_error
 from otel_studio.base.otel_private import SPAN_KEY, context_functions
-from otel_studio.operations.binding import put_back, reset_context
+from otel_studio.operations.binding import outcome_here, put_back, reset_context
 from otel_studio.spans.active import running_task, this_thread
 from otel_studio.spans.constant_attributes import ConstantAttributes
 from otel_studio.spans.sampling import RATIO_MASK
@@ -48,7 +49,7 @@ class FastPort:
             has asked for it already. Returns the span.
         finish: ends a span that went well and puts the context back.
         start: starts a span that is not made current.
-        end: ends a span that was started by `start`.
+        end: ends a span that was started by `start`, or one that was left.
     """
 
     __slots__ = ("_provider", "end", "enter", "finish", "start")
@@ -95,23 +96,36 @@ class FastPort:
             self._provider.active.discard(span)
         put_back(context)
 
+    def leave(self, span: Any, /) -> None:
+        """Put back what was current before the span, which goes on."""
+        if getattr(span, "_token", None) is not None:
+            _end_token(span)
+
     def fail(
         self, span: Any, error: BaseException, expected: tuple[type[BaseException], ...]
     ) -> None:
         """Record how a run ended that an exception left; the span is still to be finished."""
-        if type(span) is not StudioSpan or span._end or isinstance(error, expected):
-            return  # what `op.fail` said of a run stays, also where an expected exception leaves it
+        if type(span) is not StudioSpan or span._end:
+            return
+        before = span._outcome
         # Without a call, which at the recursion limit may fail like the rest.
         span._simple = False
         span._outcome = outcome.ERROR
         try:
-            if outcome.is_cancellation(error):
+            how = outcome_here(error, expected)
+            answered = grpc_status(error)
+            if answered is not None:
+                span.set_attributes(answered.attributes)
+            if how == outcome.OK:
+                # What `op.fail` said stays, also where an expected exception leaves the run.
+                span._outcome = before
+            elif how == outcome.CANCELLED:
                 span._make_unusual(_outcome=outcome.CANCELLED)
                 span.set_attribute(outcome.OUTCOME_ATTRIBUTE, "cancelled")
             else:
                 span.record_exception(error, escaped=True)
                 span.set_attribute("error.type", type_name(type(error)))
-                span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+                span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {message_of(error)}")
         except RecursionError:
             pass  # no room on the stack for more than that it failed, which is said already
         except Exception as internal:

@@ -11,6 +11,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, StatusCode
 
 from otel_studio.base import outcome
 from otel_studio.base.clock import Clock
+from otel_studio.base.exceptions import is_cancellation_name
 from otel_studio.base.guard import report_internal_error
 from otel_studio.spans.active import running_task, this_thread
 from otel_studio.spans.buffer import EndedSpans
@@ -104,6 +105,8 @@ class ForeignRun:
         self._status_code = span.status.status_code
         self._status_description = span.status.description
         self._outcome = outcome.outcome_named(self._attributes.get(outcome.OUTCOME_ATTRIBUTE))
+        if not self._outcome and self._status_code is StatusCode.ERROR and self._was_cancelled():
+            self._outcome = outcome.CANCELLED
         self.end_time = unix_time(span.end_time)
         self._task = None
         self._reference = None
@@ -111,6 +114,15 @@ class ForeignRun:
         if outcome.RECORDED_ATTRIBUTE in self._attributes or self._has_own_times(wall):
             measured = max(self.end_time - self.start_time, 0)
         self._end = self._start + measured
+
+    def _was_cancelled(self) -> bool:
+        """Tell whether the status is that of a cancellation, which the SDK takes for an error."""
+        for event in reversed(self._events or ()):
+            if event.name == "exception" and event.attributes:
+                name = str(event.attributes.get("exception.type"))
+                said = (self._status_description or "").startswith(name.rpartition(".")[2] + ": ")
+                return said and is_cancellation_name(name)
+        return False
 
     def _has_own_times(self, wall: int) -> bool:
         """Tell whether the caller gave start or end: they are not what the wall clock said."""

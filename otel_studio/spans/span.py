@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 from opentelemetry.util import types
 
 from otel_studio.base import outcome
+from otel_studio.base.exceptions import is_cancellation
 from otel_studio.base.failure import Failure, safe_text
 from otel_studio.base.locks import new_lock
 from otel_studio.spans.constant_attributes import ConstantAttributes
@@ -482,10 +483,12 @@ class StudioSpan(Span, ReadableSpan):
     def _mark_exception(
         self, error: BaseException, record: bool, set_status: bool, escaped: bool = False
     ) -> None:
-        """Take over what an exception that leaves the span's block says about its outcome."""
-        if outcome.is_cancellation(error):
+        """Take over what an exception that leaves the span's block says.
+
+        Status and event are as the SDK's own. A cancellation is no error all the same.
+        """
+        if is_cancellation(error):
             self._make_unusual(_outcome=outcome.CANCELLED)
-            return
         if record:
             self.record_exception(error, escaped=escaped)
         if set_status:

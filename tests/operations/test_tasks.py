@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
@@ -95,7 +96,18 @@ def test_a_shared_task_of_several_applications(s):
             each.close()
 
 
-def test_a_worker_runs_what_is_tracked(s, app):
+@pytest.fixture
+def own_logging():
+    """Put back what a worker does to the root logger: handlers, level, and warnings."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def test_a_worker_runs_what_is_tracked(s, app, own_logging):
     """It finds tasks by name, behind a broker in memory."""
     app.conf.task_always_eager = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_studio
+from otel_studio.settings.loading import load_settings
 
 BEFORE_CONFIGURE = """
 import otel_studio
@@ -81,6 +83,24 @@ def test_the_operations_that_are_ignored(patterns, left):
         assert sorted(scraped) == sorted(left)
         ignored = re.findall(r"\notel_studio_self_spans_ignored_total\{.*\} (\d+)", text)
         assert sum(map(int, ignored)) == len(NAMES) - len(left)
+
+
+def test_the_errors_that_are_expected_everywhere(monkeypatch):
+    """By keyword or variable, whoever raises them; the next configuration has its own."""
+    monkeypatch.setenv("OTEL_STUDIO_EXPECTED_ERRORS", "LookupError, shop.Missing")
+    shop = otel_studio.service("shop")
+
+    def errors(**settings) -> int:
+        with otel_studio.isolated(**settings) as s:
+            with pytest.raises(KeyError), shop.operation("find"):
+                raise KeyError("gone")
+            return s.operation("shop", "find").errors
+
+    assert errors(expected_errors=("LookupError",)) == 0
+    assert errors(expected_errors=()) == 1
+    loaded = load_settings(os.environ, "/")
+    assert loaded.expected_errors == ("LookupError", "shop.Missing")
+    assert errors(expected_errors=loaded.expected_errors) == 0
 
 
 def test_the_number_of_services():

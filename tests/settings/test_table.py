@@ -49,6 +49,11 @@ def values_of(name: str) -> st.SearchStrategy:  # noqa: PLR0911  (one return a k
         return numbers.map(lambda some: tuple(sorted(some)))
     if isinstance(kind, kinds.Exporters):
         return st.lists(st.sampled_from(kind.known), unique=True).map(tuple)
+    if isinstance(kind, kinds.QualifiedNames):
+        part = st.from_regex(r"[a-z_][a-zA-Z0-9_]{0,9}", fullmatch=True)
+        dotted = st.lists(part, min_size=2, max_size=4).map(".".join)
+        names = dotted.filter(lambda name: not name.startswith("builtins."))
+        return st.lists(names | st.just("LookupError"), unique=True).map(tuple)
     assert isinstance(kind, kinds.Texts)
     return st.lists(WORDS, unique=True).map(tuple)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -194,6 +195,29 @@ def exceptions(tracer: Any) -> None:
             span.record_exception(error, {"extra": 1}, timestamp=99, escaped=True)
 
 
+def left_by(error: BaseException, tracer: Any) -> None:
+    """Let an exception leave spans that are made in each way."""
+    with pytest.raises(type(error)), tracer.start_as_current_span("current"):
+        raise error
+    with pytest.raises(type(error)), tracer.start_span("as a manager of its own"):
+        raise error
+    span = tracer.start_span("by hand")
+    with pytest.raises(type(error)), trace.use_span(span, end_on_exit=True):
+        raise error
+
+
+def what_is_no_error(tracer: Any) -> None:
+    """Exceptions that are no errors to operations: to spans they are what the SDK says."""
+    left_by(SystemExit(0), tracer)
+    left_by(SystemExit(3), tracer)
+    left_by(KeyboardInterrupt(), tracer)
+    left_by(GeneratorExit(), tracer)
+    left_by(asyncio.CancelledError(), tracer)
+    left_by(concurrent.futures.CancelledError(), tracer)
+    left_by(StopAsyncIteration(), tracer)
+    left_by(ExceptionGroup("two", [ValueError("a"), KeyError("b")]), tracer)
+
+
 def explicit_times(tracer: Any) -> list[tuple[int, int]]:
     span = tracer.start_span("explicit", start_time=1_000)
     span.end(end_time=5_000)
@@ -248,6 +272,7 @@ SCENARIOS = [
     every_write,
     status_rules,
     exceptions,
+    what_is_no_error,
     explicit_times,
     links_and_contexts,
     decorated,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import os
 import time
 from typing import Any
@@ -18,6 +20,66 @@ class OddError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OddError, (self.code,)
+
+
+class ByPartial(Exception):
+    """One that is made anew from its attributes by name."""
+
+    def __init__(self, *, job: str, code: int) -> None:
+        super().__init__(f"{job} ended with {code}")
+        self.job, self.code = job, code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(ByPartial, **self.__dict__), ()
+
+
+class BySetState(Exception):
+    """One that takes its attributes by name afterwards."""
+
+    def __init__(self, job: str = "", code: int = 0) -> None:
+        super().__init__(job, code)
+        self.job, self.code = job, code
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        self.__init__(**(state or {}))  # type: ignore[misc]
+
+
+class ByValues(Exception):
+    """One that is made anew from its attributes in their order."""
+
+    def __init__(self, job: str, code: int) -> None:
+        super().__init__(f"{job} ended with {code}")
+        self.job, self.code = job, code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(self.__dict__.values())
+
+
+class ByProtocol(Exception):
+    """One that has its own say for each protocol."""
+
+    def __init__(self, job: str, code: int) -> None:
+        super().__init__(job, code)
+        self.job, self.code = job, code
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return type(self), tuple(vars(self).values())
+
+
+class Registered(Exception):
+    """One whose form is registered with `copyreg`."""
+
+    def __init__(self, job: str, code: int) -> None:
+        super().__init__(job, code)
+        self.job, self.code = job, code
+
+
+copyreg.pickle(Registered, lambda error: (Registered, tuple(vars(error).values())))  # type: ignore[arg-type]
+
+
+def fail_by(kind: type[Exception]) -> None:
+    """Raise one of these."""
+    raise kind(job="resize", code=3)  # type: ignore[call-arg]
 
 
 def where() -> tuple[int, int, str | None, int]:

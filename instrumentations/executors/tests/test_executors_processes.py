@@ -94,6 +94,24 @@ def test_exceptions_come_back_unchanged(
     assert figures.max_run_ms is not None
 
 
+@pytest.mark.parametrize(
+    "name", ["ByPartial", "BySetState", "ByValues", "ByProtocol", "Registered"]
+)
+def test_exceptions_that_are_made_anew_from_their_state(
+    executors: Any, tasks: Any, name: str
+) -> None:
+    """Nothing of ours is in the state that they make themselves from; the pool survives them."""
+    kind = getattr(tasks, name)
+    with ProcessPoolExecutor(1) as pool:
+        for _ in range(2):
+            error = pool.submit(tasks.fail_by, kind).exception()
+            assert type(error) is kind
+            assert vars(error) == {"job": "resize", "code": 3}
+            assert pickle.loads(pickle.dumps(error)).code == 3
+            assert pool.submit(tasks.double, 2).result() == 4
+    assert executors.pool("ProcessPoolExecutor").failed == 2
+
+
 def test_what_cannot_be_sent_fails_as_ever(
     executors: Any, process_pool: ProcessPoolExecutor, tasks: Any
 ) -> None:

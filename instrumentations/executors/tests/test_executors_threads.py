@@ -113,6 +113,34 @@ def test_the_context_is_carried_across(executors: Any) -> None:
     assert alone.get_span_context().span_id == tasks[-1].context.span_id
 
 
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ValueError("no"), "error"),
+        (SystemExit(3), "error"),
+        (SystemExit(0), "ok"),
+        (StopIteration(), "ok"),
+        (asyncio.CancelledError(), "cancelled"),
+        (KeyboardInterrupt(), "cancelled"),
+    ],
+)
+def test_the_outcome_of_a_task_is_what_otel_studio_says(
+    executors: Any, error: BaseException, outcome: str
+) -> None:
+    """What only steers the program is no error of the task's span."""
+
+    def fail() -> None:
+        raise error
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(fail).exception() is error
+    [span] = executors.spans()
+    assert span.status.is_ok == (outcome != "error")
+    assert span.attributes.get("studio.outcome") == (
+        "cancelled" if outcome == "cancelled" else None
+    )
+
+
 def test_failed_and_cancelled_tasks_are_told_apart(executors: Any) -> None:
     """A raised exception is a failure and passes unchanged; a task that never ran is cancelled."""
     error = KeyError("missing")

@@ -8,6 +8,7 @@ else connects the two processes, so every start method works, and nothing is lef
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +19,10 @@ from opentelemetry import propagate
 from .safety import report_failure
 from .spans import global_tracer, run_in_span
 
+#: What `pickle` asks an object for its form by, the object itself first.
+_REDUCE = "__reduce_ex__"
 #: Set in the parent: takes a task's number and its start and end on the machine's monotonic clock.
 receiver: Callable[[int, int, int], None] | None = None
-
-#: A state that the interpreter itself overwrites when it rebuilds an exception of a child: it is
-#: set by unpickling, which notes the times, and no trace of it stays on the exception.
-_OVERWRITTEN_STATE = "__suppress_context__"
 
 
 class CarriedCall:
@@ -71,9 +70,7 @@ class CarriedCall:
                 global_tracer(), self.name, attributes, self.function, args, kwargs
             )
         except BaseException as error:
-            times = _Times(self.number, started_ns, time.monotonic_ns())
-            with contextlib.suppress(Exception):  # an exception without a `__dict__`
-                error.__dict__[_OVERWRITTEN_STATE] = times
+            _send_times_with(error, (self.number, started_ns, time.monotonic_ns()))
             raise
         finally:
             if token is not None:
@@ -92,14 +89,26 @@ class _Result:
         return _receive_result, self._call
 
 
-class _Times:
-    """A failed task's times on their way to the parent, beside its exception."""
+def _send_times_with(error: BaseException, times: tuple[int, int, int]) -> None:
+    """Have an exception bring a task's times to the parent, when it is pickled next.
 
-    def __init__(self, number: int, started_ns: int, ended_ns: int) -> None:
-        self._call = (number, started_ns, ended_ns)
+    It stays as it is for whatever it makes its own form of: what `pickle` asks of it first takes
+    itself away, and only adds a step to the form that the exception gives then.
+    """
+    if type(error) in copyreg.dispatch_table:
+        return  # pickled by what is registered there, without being asked
+    with contextlib.suppress(Exception):  # an exception without a `__dict__`
+        attributes = error.__dict__
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _receive_times, self._call
+        def reduce(protocol: int) -> Any:
+            attributes.pop(_REDUCE, None)
+            form = error.__reduce_ex__(protocol)
+            if not isinstance(form, tuple):
+                return form
+            function, arguments, *rest = form
+            return (_receive_and_make, (*times, function, arguments), *rest)
+
+        attributes[_REDUCE] = reduce
 
 
 def _receive_result(number: int, started_ns: int, ended_ns: int, value: Any) -> Any:
@@ -107,7 +116,17 @@ def _receive_result(number: int, started_ns: int, ended_ns: int, value: Any) -> 
     return value
 
 
-def _receive_times(number: int, started_ns: int, ended_ns: int) -> bool:
+def _receive_and_make(
+    number: int,
+    started_ns: int,
+    ended_ns: int,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> Any:
+    _receive_times(number, started_ns, ended_ns)
+    return function(*arguments)
+
+
+def _receive_times(number: int, started_ns: int, ended_ns: int) -> None:
     if receiver is not None:
         receiver(number, started_ns, ended_ns)
-    return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -63,14 +65,25 @@ def _fail(span: Span, error: BaseException) -> None:
     try:
         if not span.is_recording():
             return
-        if not isinstance(error, Exception):  # cancelled, or the worker is told to end
+        how = _outcome_of(error)
+        if how == "cancelled":
             _mark_cancelled(span)
+        if how != "error":
             return
         span.record_exception(error)
         span.set_attribute("error.type", type_name(error))
         span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
     except Exception as failure:
         report_failure("recording the failure of a task", failure)
+
+
+def _outcome_of(error: BaseException) -> str:
+    """Return `ok`, `error` or `cancelled`: as OTel Studio says, where it counts the runs."""
+    if "otel_studio" in sys.modules:
+        with contextlib.suppress(ImportError, AttributeError):  # an older one does not say
+            studio: Any = importlib.import_module("otel_studio.instrumentation")
+            return str(studio.outcome_of(error))
+    return "error" if isinstance(error, Exception) else "cancelled"
 
 
 def _mark_cancelled(span: Span) -> None:
