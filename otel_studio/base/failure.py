@@ -9,12 +9,13 @@ import sysconfig
 import traceback
 from types import CodeType, TracebackType
 
+from otel_studio.base.text import MAX_MESSAGE, safe, safe_line
+
 #: Frames kept at each end of a traceback; what lies between (deep recursion) is counted.
 _OUTER_FRAMES = 10
 _INNER_FRAMES = 40
 #: Exceptions followed along `__cause__` and `__context__`.
 _MAX_CHAIN = 8
-_MAX_MESSAGE_CHARACTERS = 4_096
 
 #: In the path of each instrumentation's package, also where it is installed in place.
 _INSTRUMENTATION = os.sep + "otel_studio_instrumentation_"
@@ -43,13 +44,13 @@ def type_name(error_type: type[BaseException]) -> str:
         ('ValueError', 'json.decoder.JSONDecodeError')
     """
     module = error_type.__module__
-    return (
+    return safe_line(
         error_type.__qualname__ if module == "builtins" else f"{module}.{error_type.__qualname__}"
     )
 
 
-def safe_text(value: object, limit: int = _MAX_MESSAGE_CHARACTERS) -> str:
-    """Return `str(value)` bounded in length; a `__str__` that raises gives a placeholder.
+def safe_text(value: object, limit: int = MAX_MESSAGE) -> str:
+    """Return `str(value)` made safe and short; a `__str__` that raises gives a placeholder.
 
     Args:
         value: anything.
@@ -61,8 +62,9 @@ def safe_text(value: object, limit: int = _MAX_MESSAGE_CHARACTERS) -> str:
         try:
             text = str(value)
         except Exception as error:
-            return f"<{type(value).__name__}: its __str__ raised {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+            name, its = type(value).__name__, type(error).__name__
+            return safe_line(f"<{name}: its __str__ raised {its}>")
+    return safe(text, limit)
 
 
 def is_library_file(filename: str) -> bool:
@@ -154,7 +156,7 @@ class Failure:
             parts.append(
                 f"{self.type_name}: {self.message}\n" if self.message else f"{self.type_name}\n"
             )
-            self._text = "".join(parts)
+            self._text = safe("".join(parts), None)
         return self._text
 
     def _formatted_frames(self) -> list[str]:
@@ -185,7 +187,7 @@ def _place(code: CodeType) -> str:
     name = code.co_qualname
     if name == "<module>":  # what compiled extensions say of every function of theirs
         name = code.co_name
-    return f"{_short_path(code.co_filename)} in {name}"
+    return safe_line(f"{_short_path(code.co_filename)} in {name}")
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -14,6 +14,7 @@ from otel_studio.base.failure import safe_text, type_name
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.otel_private import context_functions
 from otel_studio.base.outcome import OUTCOME_ATTRIBUTE, is_cancellation
+from otel_studio.base.text import safe_line
 from otel_studio.operations import seat
 
 get_context, set_context, _reset_context = context_functions()
@@ -256,8 +257,8 @@ class Binding:
         slow_threshold: float | None = None,
         labels: tuple[str, ...] = (),
     ) -> None:
-        self.service = service
-        self.name = name
+        self.service = safe_line(service)
+        self.name = safe_line(name)
         self.attributes = attributes
         self.slow_threshold = slow_threshold
         self.labels = labels

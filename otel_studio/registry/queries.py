@@ -11,6 +11,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_studio.base import outcome
 from otel_studio.base.record import iso_time
+from otel_studio.base.text import safe_line
 from otel_studio.registry.errors import ErrorGroup
 from otel_studio.registry.failures import describe_failure, error_text
 from otel_studio.registry.kept import Kept
@@ -151,7 +152,7 @@ def active_operations(running: Iterable[EndedRun], now_ns: int) -> list[ActiveOp
         now_ns: the monotonic clock, in nanoseconds.
     """
     frames = sys._current_frames()
-    threads = {thread.ident: thread.name for thread in threading.enumerate()}
+    threads = {thread.ident: safe_line(str(thread.name)) for thread in threading.enumerate()}
     found = []
     for run in running:
         reference = getattr(run, "_task", None)
@@ -167,7 +168,7 @@ def active_operations(running: Iterable[EndedRun], now_ns: int) -> list[ActiveOp
                 age_seconds=max(now_ns - run._start, 0) / 1e9,
                 start_time=iso_time(run.start_time),
                 thread=threads.get(ident),
-                task=None if task is None else task.get_name(),
+                task=None if task is None else safe_line(str(task.get_name())),
                 trace_id=format_trace_id(run._trace_id),
                 span_id=format_span_id(run._span_id),
                 stack=current_stack(frame, task),
