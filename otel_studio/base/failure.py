@@ -53,14 +53,14 @@ def safe_text(value: object, limit: int = MAX_MESSAGE) -> str:
     """Return `str(value)` made safe and short; a `__str__` that raises gives a placeholder.
 
     Args:
-        value: anything.
+        value: anything; bytes are taken for UTF-8.
         limit: the most characters returned; a longer text ends in an ellipsis.
     """
     if type(value) is str:  # nothing of the program's runs, and what comes up is not about it
         text = value
     else:
         try:
-            text = str(value)
+            text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
         except Exception as error:
             name, its = type(value).__name__, type(error).__name__
             return safe_line(f"<{name}: its __str__ raised {its}>")

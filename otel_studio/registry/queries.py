@@ -6,10 +6,12 @@ import heapq
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_studio.base import outcome
+from otel_studio.base.failure import safe_text
 from otel_studio.base.record import iso_time
 from otel_studio.base.text import safe_line
 from otel_studio.registry.errors import ErrorGroup
@@ -359,10 +361,19 @@ def run_of(run: EndedRun) -> Run:
         error=error_text(run) if how == outcome.ERROR else None,
         trace_id=format_trace_id(run._trace_id),
         span_id=format_span_id(run._span_id),
-        attributes=dict(run._attributes or {}),
+        attributes={key: _shown(value) for key, value in (run._attributes or {}).items()},
         time_split=_time_split(run, duration),
         log_records=[record.to_dict() for record in run._records or ()],
     )
+
+
+def _shown(value: Any) -> Any:
+    """Return an attribute's value as JSON takes it: bytes as text."""
+    if isinstance(value, bytes):
+        return safe_text(value)
+    if isinstance(value, list | tuple) and any(isinstance(one, bytes) for one in value):
+        return tuple(_shown(one) for one in value)
+    return value
 
 
 def _outcome_name(run: EndedRun) -> str:

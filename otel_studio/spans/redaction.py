@@ -167,9 +167,9 @@ class Redactor:
         found = text
         if self._hints:
             lowered = text.lower()
+            found = without_passwords(found)
             if any(all(word in lowered for word in words) for words in self._hints):
                 found = self._in_text.without(found)
-            found = without_passwords(found)
         for pattern in self._patterns:
             found = pattern.sub(_marked, found)
         return text if found == text else found

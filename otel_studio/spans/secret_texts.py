@@ -32,7 +32,9 @@ _REST_OF_TAG: Final = re.compile(r"(?:\s[^<>]*+)?>")
 _TAG: Final = re.compile(r"<([\w.:-]++)")
 _PAIR_END: Final = re.compile(r"\s*+[)\]]")
 #: `scheme://user:password@host`; the user stays.
-_ADDRESS: Final = re.compile(r"""(://[^\s/?#"'<>@:\\]*+:)[^\s/?#"'<>\\]*@""")
+_ADDRESS: Final = re.compile(
+    r"""(://[^\s/?#"'<>@:\\]*+:)(?!\[redacted\][@&,;)\]}])[^\s/?#"'<>\\]*@"""
+)
 
 
 class SecretTexts:
