@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link
 
 from otel_studio.base import outcome
-from otel_studio.base.failure import Failure
+from otel_studio.base.failure import Failure, safe_text
 from otel_studio.base.guard import note_internal_error
 from otel_studio.base.text import safe_line
 from otel_studio.spans.constant_attributes import ConstantAttributes
@@ -106,7 +106,8 @@ class SpanRedactor:
         if original is not None and not isinstance(original, RedactedFailure):
             span._failure = RedactedFailure(original, redactor)
         if span._status_description:
-            span._status_description = redactor.text(span._status_description)
+            said = safe_text(span._status_description)
+            span._status_description = redactor.text(said)
         if span._events:
             span._events = [self._event(event, original, span._failure) for event in span._events]
         if type(span) is StudioSpan and span._links:

@@ -124,7 +124,7 @@ def studio(text: str) -> Iterator[tuple[Isolated, InMemoryMetricReader, Any]]:
             metrics_exporter="prometheus",
             prometheus_port=0,
             resource_attributes={"hostile": text, "plain": "x"},
-            service_name=text,
+            service_name=f"shop {text}",
         ) as isolated,
     ):
         yield isolated, reader, exporter
