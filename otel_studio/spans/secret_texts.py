@@ -30,11 +30,14 @@ _BETWEEN: Final = re.compile(
 _BLANKS: Final = re.compile(r"[ \t]++(?!-)")
 _REST_OF_TAG: Final = re.compile(r"(?:\s[^<>]*+)?>")
 _TAG: Final = re.compile(r"<([\w.:-]++)")
+_PAIR_START: Final = re.compile(r"""[(\[]\s*+[bBrRuU]{0,2}\\{0,15}["'][\w.-]*+\Z""")
 _PAIR_END: Final = re.compile(r"\s*+[)\]]")
 #: `scheme://user:password@host`; the user stays.
 _ADDRESS: Final = re.compile(
     r"""(://[^\s/?#"'<>@:\\]*+:)(?!\[redacted\][@&,;)\]}])[^\s/?#"'<>\\]*@"""
 )
+#: Where a value begins and ends, and what takes its place.
+_Found = tuple[int, int, str]
 
 
 class SecretTexts:
@@ -52,7 +55,9 @@ class SecretTexts:
     def __init__(self, names: Iterable[tuple[str, ...]]) -> None:
         spelled = ["[-_. ]?".join(map(re.escape, words)) for words in names]
         spelled.sort(key=len, reverse=True)
-        self._names = re.compile(rf"(?:{'|'.join(spelled) or '(?!)'})s?", re.IGNORECASE)
+        any_name = rf"(?:{'|'.join(spelled) or '(?!)'})s?"
+        self._names = re.compile(any_name, re.IGNORECASE)
+        self._at_end = re.compile(rf"{any_name}\Z", re.IGNORECASE)
 
     def without(self, text: str) -> str:
         """Return a text without the values that follow a name."""
@@ -62,15 +67,33 @@ class SecretTexts:
         while (name := self._names.search(text, at)) is not None:
             at = name.start() + 1
             scanner = scanner or ValueScanner(text)
-            found = _value(text, name, scanner)
+            found = _value(text, name.start(), name.end(), scanner)
             if found is not None:
-                begins, at, instead = found
-                parts += text[done:begins], instead
-                done = at
+                begins, _, instead = found
+                between = text[name.end() : begins]
+                if between.endswith(">"):  # the rest of a tag, which may have attributes
+                    between = self.without(between)
+                parts += text[done : name.end()], between, instead
+                done = at = self._behind_names(text, name, found, scanner)
         if not parts:
             return text
         parts.append(text[done:])
         return "".join(parts)
+
+    def _behind_names(
+        self, text: str, name: re.Match[str], found: _Found, scanner: ValueScanner
+    ) -> int:
+        """Return where a value ends; what was taken for one may be a name, with its own value."""
+        begins, end, _ = found
+        while True:
+            begins = max(begins, end - _MAX_LEAD)
+            inner = self._at_end.search(text[begins:end].rstrip("\\\"'"))
+            if inner is None:
+                return end
+            own = _value(text, begins + inner.start(), begins + inner.end(), scanner)
+            if own is None or own[1] <= end:
+                return end
+            begins, end = own[0], scanner.rest(own[1], of_cookies=_is_cookie(name[0]))
 
 
 def without_passwords(text: str) -> str:
@@ -80,25 +103,22 @@ def without_passwords(text: str) -> str:
     return _ADDRESS.sub(rf"\1{REDACTED}@", text)
 
 
-#: Where a value begins and ends, and what takes its place.
-_Found = tuple[int, int, str]
-
-
-def _value(text: str, name: re.Match[str], scanner: ValueScanner) -> _Found | None:
-    """Return the value of a name, `None` where it has none."""
-    between = _BETWEEN.match(text, name.end())
+def _value(text: str, start: int, end: int, scanner: ValueScanner) -> _Found | None:
+    """Return the value of the name that stands there, `None` where it has none."""
+    between = _BETWEEN.match(text, end)
     if between is None:
         return None
     at = between.end()
     if between["assign"] or between["named"]:
-        found = _assigned(name[0].lower(), at, scanner)
+        found = _assigned(text[start:end], at, scanner)
         return None if found is None else (at, *found)
-    lead = text[max(name.start() - _MAX_LEAD, 0) : name.start()]
+    lead = text[max(start - _MAX_LEAD, 0) : start]
     is_option = lead[len(lead.rstrip(_IN_A_NAME)) :].startswith("-")
     if between["comma"]:
         found = scanner.quoted(at) if between["quote"] else None
-        is_pair = found is not None and _PAIR_END.match(text, found[0]) is not None
-        return (at, *found) if found is not None and (is_option or is_pair) else None
+        if found is None or not (is_option or _is_pair(text, lead, found[0])):
+            return None
+        return at, *found
     if is_option:
         blanks = None if between["quote"] else _BLANKS.match(text, at)
         found = None if blanks is None else scanner.value(blanks.end())
@@ -106,15 +126,23 @@ def _value(text: str, name: re.Match[str], scanner: ValueScanner) -> _Found | No
     begins = lead.rfind("<")
     if begins < 0 or lead.find(">", begins) >= 0:
         return None
-    return _content(text, name.start() - len(lead) + begins, at, scanner)
+    return _content(text, start - len(lead) + begins, at, scanner)
+
+
+def _is_pair(text: str, lead: str, end: int) -> bool:
+    return _PAIR_START.search(lead) is not None and _PAIR_END.match(text, end) is not None
 
 
 def _assigned(name: str, at: int, scanner: ValueScanner) -> tuple[int, str] | None:
-    if name.rstrip("s").endswith("cookie"):
+    if _is_cookie(name):
         return scanner.cookies(at)
-    if name.rstrip("s").endswith("authorization"):
+    if name.lower().rstrip("s").endswith("authorization"):
         return scanner.credentials(at)
     return scanner.value(at)
+
+
+def _is_cookie(name: str) -> bool:
+    return name.lower().rstrip("s").endswith("cookie")
 
 
 def _content(text: str, begins: int, at: int, scanner: ValueScanner) -> _Found | None:

@@ -110,6 +110,16 @@ class ValueScanner:
             return first
         return self._further(first[0], _PAIR_SEPARATOR), REDACTED
 
+    def rest(self, at: int, *, of_cookies: bool) -> int:
+        """Return where a value ends of which a part is taken already.
+
+        Args:
+            at: where that part ends.
+            of_cookies: whether further pairs may follow.
+        """
+        end = self._word(at)
+        return self._further(end, _PAIR_SEPARATOR) if of_cookies else end
+
     def element(self, at: int, tag: str) -> int:
         """Return where the content of an XML element ends.
 
