@@ -43,7 +43,7 @@ class LastRecords(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record, the oldest one going."""
-        self._lines.append(self.format(record).splitlines()[0])
+        self._lines.append(plain(self.format(record).partition("\n")[0]))
 
     def lines(self) -> list[str]:
         """Return the records as lines, the newest last."""
@@ -99,7 +99,8 @@ class Screen:
 def fact_line(fact: Fact) -> Text:
     """Return one line that says something beside the table."""
     label, words = fact
-    return Text.assemble((f"{label:<8} ", "bold"), words, no_wrap=True, overflow="ellipsis")
+    beside = plain(words)
+    return Text.assemble((f"{label:<8} ", "bold"), beside, no_wrap=True, overflow="ellipsis")
 
 
 def operations_table(services: Iterable[ServiceSummary], most_rows: int | None = None) -> Table:
@@ -122,8 +123,8 @@ def operations_table(services: Iterable[ServiceSummary], most_rows: int | None =
     shown = sorted(operations, key=lambda row: row[2].count, reverse=True)[:most_rows]
     for service, name, metrics in sorted(shown, key=lambda row: row[:2]):
         table.add_row(
-            Text(service, "cyan"),
-            name,
+            Text(plain(service), "cyan"),
+            Text(plain(name)),  # no markup, whatever is in it
             str(metrics.count),
             Text(str(metrics.errors), "red" if metrics.errors else "dim"),
             Text(str(metrics.active), "green" if metrics.active else "dim"),
@@ -135,6 +136,15 @@ def operations_table(services: Iterable[ServiceSummary], most_rows: int | None =
     hidden = len(operations) - len(shown)
     table.caption = "durations in ms" + (f"; {hidden} more operations" if hidden else "")
     return table
+
+
+def plain(text: str) -> str:
+    """Return a line that no terminal obeys: what is not for showing stands as `�`.
+
+    Args:
+        text: may hold anything, such as a log message with the escapes of colours.
+    """
+    return "".join([letter if letter.isprintable() else "�" for letter in text])
 
 
 def short_name(service: str) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from rich.console import Console
 from rich.text import Text
 
-from examples.demo_driver.screen import milliseconds, operations_table, short_name
+from examples.demo_driver.screen import milliseconds, operations_table, plain, short_name
 from examples.preview_service.encodes import ffmpeg
 from otel_studio import api
 from otel_studio.api import MemoryUsage
@@ -30,7 +30,7 @@ def print_summary(
         memory: from `api.get_memory_usage_metrics()` while the service still held its cache.
     """
     ended = ", ".join(f"{count} x {outcome}" for outcome, count in outcomes.most_common())
-    console.print(f"\n{outcomes.total()} requests in {seconds:.1f} s: {ended or 'none'}")
+    console.print(Text(f"\n{outcomes.total()} requests in {seconds:.1f} s: {ended or 'none'}"))
     console.print(operations_table(api.get_all_metrics()))
     _print_slowest_runs(console)
     _print_errors(console)
@@ -176,4 +176,4 @@ def _heading(console: Console, words: str) -> None:
 
 
 def _line(console: Console, words: str, style: str = "") -> None:
-    console.print(Text(words, style), no_wrap=True, overflow="ellipsis")
+    console.print(Text(plain(words), style), no_wrap=True, overflow="ellipsis")

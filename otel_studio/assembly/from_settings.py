@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opentelemetry.sdk.resources import Resource
 
 from otel_studio.base import guard
+from otel_studio.base.resources import safe_resource
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.operation import Bounds
 from otel_studio.registry.reading import RegistryReading
@@ -23,7 +24,8 @@ T = TypeVar("T")
 
 def resource_of(settings: Settings) -> Resource:
     """Return the resource that settings describe."""
-    return Resource.create({**settings.resource_attributes, "service.name": settings.service_name})
+    given = {**settings.resource_attributes, "service.name": settings.service_name}
+    return safe_resource(Resource.create(given))
 
 
 def registry_limits(settings: Settings) -> Limits:

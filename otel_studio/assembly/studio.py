@@ -18,13 +18,14 @@ from otel_studio.assembly.metric_pipeline import MetricPipeline
 from otel_studio.assembly.span_pipeline import SpanPipeline
 from otel_studio.base import forking, otel_private
 from otel_studio.base.clock import Clock, SystemClock
+from otel_studio.base.resources import safe_resource
 from otel_studio.logs.span_redaction import SpanRedactor
 from otel_studio.operations import seat
 from otel_studio.registry.registry import Registry
 from otel_studio.registry.selection import IgnoredOperations
 from otel_studio.settings.loading import Settings
 from otel_studio.spans.pipeline import Pipeline
-from otel_studio.spans.redaction import Redactor
+from otel_studio.spans.redaction import Redactor, SafeRedactor
 
 if TYPE_CHECKING:
     from otel_studio.caches.registry import CacheRegistry
@@ -108,12 +109,11 @@ class Studio:
         )
         self._logs: StudioLogs | None = None
         self._build_logs(redactor)
-        span_redactor = None if redactor.is_idle else SpanRedactor(redactor)
+        span_redactor = SpanRedactor(SafeRedactor.like(redactor))
         reports = None if self.logs is None else self.logs.reports
         self._spans.connect(Pipeline(span_redactor, selection, self.registry, reports, queues))
         if self.owns_tracer_provider:
-            if span_redactor is not None:
-                self.tracer_provider.redact = span_redactor.redact
+            self.tracer_provider.redact = span_redactor.redact
             if settings.sample_allocations:
                 self.tracer_provider.run_watcher = self.process.operation_allocations
         forking.watch(self)
@@ -348,4 +348,5 @@ class Studio:
         chosen = self.settings.resource_attributes.get(key)
         if chosen is None and self._instance_process != os.getpid():
             self._instance_process, self._instance = os.getpid(), str(uuid.uuid4())
-        return Resource({key: chosen if chosen is not None else self._instance})
+        own = Resource({key: chosen if chosen is not None else self._instance})
+        return safe_resource(own)

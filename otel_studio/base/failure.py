@@ -12,6 +12,7 @@ from types import CodeType, TracebackType
 
 from otel_studio.base.failure_text import OUTER_FRAMES, traceback_text
 from otel_studio.base.grpc_status import grpc_status
+from otel_studio.base.text import MAX_MESSAGE, safe, safe_line
 
 #: Frames kept at the inner end of a traceback; what lies between (deep recursion) is counted.
 _INNER_FRAMES = 40
@@ -26,7 +27,6 @@ _MAX_NOTES = 20
 _MAX_NOTE_CHARACTERS = 1_024
 #: Their tracebacks end in the line of source that is wrong, or in a name that may be meant.
 _KINDS_WITH_OWN_LINES = (SyntaxError, NameError) if sys.version_info >= (3, 12) else (SyntaxError,)
-_MAX_MESSAGE_CHARACTERS = 4_096
 
 #: In the path of each instrumentation's package, also where it is installed in place.
 _INSTRUMENTATION = os.sep + "otel_studio_instrumentation_"
@@ -55,26 +55,27 @@ def type_name(error_type: type[BaseException]) -> str:
         ('ValueError', 'json.decoder.JSONDecodeError')
     """
     module = error_type.__module__
-    return (
+    return safe_line(
         error_type.__qualname__ if module == "builtins" else f"{module}.{error_type.__qualname__}"
     )
 
 
-def safe_text(value: object, limit: int = _MAX_MESSAGE_CHARACTERS) -> str:
-    """Return `str(value)` bounded in length; a `__str__` that raises gives a placeholder.
+def safe_text(value: object, limit: int = MAX_MESSAGE) -> str:
+    """Return `str(value)` made safe and short; a `__str__` that raises gives a placeholder.
 
     Args:
-        value: anything.
+        value: anything; bytes are taken for UTF-8.
         limit: the most characters returned; a longer text ends in an ellipsis.
     """
     if type(value) is str:  # nothing of the program's runs, and what comes up is not about it
         text = value
     else:
         try:
-            text = str(value)
+            text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
         except Exception as error:
-            return f"<{type(value).__name__}: its __str__ raised {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+            name, its = type(value).__name__, type(error).__name__
+            return safe_line(f"<{name}: its __str__ raised {its}>")
+    return safe(text, limit)
 
 
 def is_library_file(filename: str) -> bool:
@@ -210,7 +211,7 @@ class Failure:
     def stack(self) -> str:
         """Return the traceback text, in the interpreter's own form."""
         if self._text is None:
-            self._text = traceback_text(self)
+            self._text = safe(traceback_text(self), None)
         return self._text
 
 
@@ -274,7 +275,7 @@ def _place(code: CodeType) -> str:
     name = code.co_qualname
     if name == "<module>":  # what compiled extensions say of every function of theirs
         name = code.co_name
-    return place_of(code.co_filename, name)
+    return safe_line(place_of(code.co_filename, name))
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_studio.base.clock import Clock
+from otel_studio.base.text import safe_line
 from otel_studio.caches.account import FOLD_AT, CacheAccount
 from otel_studio.caches.backend import Answer, Backend, Read
 from otel_studio.caches.events import (
@@ -130,6 +131,8 @@ class Cache:
             reason: `size` where it made room for others; anything short for the rest, such
                 as `expired` or `deleted`.
         """
+        if not reason.isprintable():
+            reason = safe_line(reason)
         self._append((EVICT, key, reason, self._now()))
         if len(self._events) >= FOLD_AT:
             self._relieve()

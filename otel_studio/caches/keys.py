@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from otel_studio.base.guard import raised_by_signal_handler, report_internal_error
+from otel_studio.base.text import safe_line
 
 _SHOWN_CHARACTERS = 200
 #: Shown where it could not be found out whether there are secrets in a key.
@@ -68,7 +69,7 @@ class KeyLabels:
             key: any object.
         """
         if self._policy == "plain":
-            return self._redacted(_shown_text(key))
+            return safe_line(self._redacted(_shown_text(key)))
         return _digest(text_of(key), self._secret) if self._policy == "hash" else None
 
     def _redacted(self, shown: str) -> str:
@@ -91,7 +92,7 @@ class KeyLabels:
         are_text = (
             self._policy == "plain" and self.redact is None and set(map(type, accesses)) == {str}
         )
-        if are_text and max(map(len, accesses)) <= _SHOWN_CHARACTERS:
+        if are_text and all(map(_is_shown_as_it_is, accesses)):
             return accesses
         counted: dict[str, int] = {}
         for key, count in accesses.items():
@@ -114,6 +115,10 @@ def text_of(key: object) -> str:
         if raised_by_signal_handler(error):
             raise
         return repr(key) if isinstance(key, bytes) else f"<{type(key).__name__}>"
+
+
+def _is_shown_as_it_is(text: str) -> bool:
+    return len(text) <= _SHOWN_CHARACTERS and text.isprintable()
 
 
 def _shown_text(key: object) -> str:

@@ -12,6 +12,7 @@ from otel_studio.base.clock import Clock
 from otel_studio.base.guard import warn_once
 from otel_studio.base.locks import new_lock
 from otel_studio.base.overflow import OTHER
+from otel_studio.base.text import safe_line
 from otel_studio.base.worker import Worker
 from otel_studio.caches.alerts import CacheThresholds
 from otel_studio.caches.cache import Cache
@@ -101,6 +102,7 @@ class CacheRegistry:
             return found
         _require_name("cache", name)
         _require_name("service", service)
+        service, name = safe_line(service), safe_line(name)
         with self._lock:
             is_one_too_many = len(self._caches) >= self._max_caches
             key = (OTHER, OTHER) if is_one_too_many else (service, name)

@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from otel_studio.base.text import safe_line
+
 # Return codes of nvml.h (nvmlReturn_t). They are part of the library's binary interface, so they
 # hold for every version of the bindings; the bindings' exception names do not.
 SUCCESS = 0
@@ -164,8 +166,8 @@ class Nvml:
 
 
 def text(value: str | bytes) -> str:
-    """Return text that old bindings give as bytes."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    """Return what a driver calls something as safe text; old bindings give bytes."""
+    return safe_line(value.decode(errors="replace") if isinstance(value, bytes) else value)
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from opentelemetry import context as context_api
 
 from otel_studio.base.otel_private import SUPPRESS_KEY
 from otel_studio.logs.record_redaction import CleanText, event_of
+from otel_studio.logs.safe_records import make_safe
 from otel_studio.spans.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ def _cleaner(redactor: Redactor) -> Any:
 
         def on_emit(self, log_record: Any) -> None:
             clean(log_record.log_record, redactor)
+            make_safe(log_record)
 
         def shutdown(self) -> None:
             pass

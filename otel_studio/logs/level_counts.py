@@ -13,6 +13,7 @@ from otel_studio.base.locks import new_lock
 from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import new_epoch
 from otel_studio.base.record import Record
+from otel_studio.base.text import safe_line
 from otel_studio.logs.reading import FIGURES, Key, LogsPart, LogsReading
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class LevelCounts:
             level: the level's name.
         """
         # what cannot be a key must not get among what waits to be one
-        self._waiting.append((service, operation, level if type(level) is str else str(level)))
+        if type(level) is not str or not level.isprintable():
+            level = safe_line(str(level))
+        self._waiting.append((service, operation, level))
         waiting = len(self._waiting)
         if waiting >= _FOLD_HERE_AT:  # nobody else folds
             self.fold()

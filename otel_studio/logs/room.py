@@ -15,7 +15,7 @@ from otel_studio.logs.run_reports import RunRules
 from otel_studio.logs.runs import RunFinder, RunRecords
 from otel_studio.settings.loading import Settings
 from otel_studio.spans.buffer import EndedSpans
-from otel_studio.spans.redaction import Redactor
+from otel_studio.spans.redaction import Redactor, SafeRedactor
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
@@ -85,7 +85,9 @@ class StudioLogs:
         """
         from otel_studio.logs.export import LogExport
 
-        self._export = self._join.export = LogExport(resource, exporters, self._redactor)
+        self._export = self._join.export = LogExport(
+            resource, exporters, SafeRedactor.like(self._redactor)
+        )
 
     @property
     def exporters(self) -> list[Any]:

@@ -10,6 +10,7 @@ from opentelemetry.trace import Span
 
 from otel_studio.base.locks import new_lock
 from otel_studio.base.otel_private import SPAN_KEY, context_functions
+from otel_studio.logs.safe_records import safe_log
 from otel_studio.spans.ended_run import KeptLog, OpenRun
 from otel_studio.spans.span import StudioSpan
 
@@ -58,6 +59,7 @@ class RunRecords:
 
     def add(self, run: OpenRun | None, record: KeptLog) -> None:
         """Keep a record with a run that goes on, and with those that it runs in."""
+        record = safe_log(record)
         for _ in range(_MAX_DEPTH):
             if run is None:
                 return

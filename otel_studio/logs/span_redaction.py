@@ -1,4 +1,4 @@
-"""Takes secrets out of ended spans before anything keeps or sends them."""
+"""Makes the text of ended spans safe and takes secrets out, before anything keeps or sends it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import Link
 
 from otel_studio.base import outcome
-from otel_studio.base.failure import Failure
+from otel_studio.base.failure import Failure, safe_text
 from otel_studio.base.guard import note_internal_error
+from otel_studio.base.text import safe_line
 from otel_studio.spans.constant_attributes import ConstantAttributes
 from otel_studio.spans.ended_run import OpenRun
 from otel_studio.spans.exception_event import ExceptionEvent
@@ -51,7 +52,8 @@ class SpanRedactor:
     """Redacts attributes, events, links, the status and the failure of ended spans.
 
     It stands first in the line that ended runs pass through, so that the registry and the
-    export queues see only what it leaves. Names of spans and services stay: they are keys.
+    export queues see only what it leaves. Names of spans and services stay: they are keys, and
+    were made safe where they came in.
 
     Args:
         redactor: knows what is secret.
@@ -107,7 +109,8 @@ class SpanRedactor:
         if original is not None and not isinstance(original, RedactedFailure):
             span._failure = RedactedFailure(original, redactor)
         if span._status_description:
-            span._status_description = redactor.text(span._status_description)
+            said = safe_text(span._status_description)
+            span._status_description = redactor.text(said)
         if span._events:
             span._events = [self._event(event, original, span._failure) for event in span._events]
         if type(span) is StudioSpan and span._links:
@@ -124,8 +127,10 @@ class SpanRedactor:
                 event._extra = self._attributes(event._extra)
                 event._made = None  # made anew from the above when it is next read
             return event
-        found = self._attributes(event.attributes)
-        return event if found is event.attributes else Event(event.name, found, event.timestamp)
+        name, found = safe_line(event.name), self._attributes(event.attributes)
+        if name is event.name and found is event.attributes:
+            return event
+        return Event(name, found, event.timestamp)
 
     def _link(self, link: Link) -> Link:
         found = self._attributes(link.attributes)

@@ -31,6 +31,7 @@ from otel_studio.metrics.instruments_reading import (
     Kind,
     PointKey,
 )
+from otel_studio.metrics.safe_points import with_safe_text
 
 #: What begins so describes the machine, by OpenTelemetry's conventions, and not the process.
 _OF_THE_MACHINE: Final = ("system.", "hw.")
@@ -45,7 +46,7 @@ class CollectingReader(MetricReader):
         self._collected: MetricsData | None = None
 
     def _receive_metrics(self, metrics_data: MetricsData, *_args: Any, **_kwargs: Any) -> None:
-        self._collected = metrics_data
+        self._collected = with_safe_text(metrics_data)
 
     def collected(self) -> MetricsData | None:
         """Return what the instruments say now, `None` where none says anything."""

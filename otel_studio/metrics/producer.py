@@ -14,6 +14,7 @@ from otel_studio.base.figures import one_collection
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.metrics.points import PointMaker, merged
+from otel_studio.metrics.safe_points import with_safe_text
 from otel_studio.registry.reading import RegistryReading
 
 
@@ -64,6 +65,8 @@ class MetricProducer:
             with self._collecting, one_collection():
                 data = original(metric_reader, *args, **kwargs)
                 try:
+                    if data is not None:
+                        data = with_safe_text(data)
                     return merged(data, maker.scope_metrics(self._read()), self._resource)
                 except Exception as error:
                     report_internal_error("collecting the registry's metrics", error)

@@ -17,6 +17,7 @@ from otel_studio.base.grpc_status import grpc_status
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.otel_private import context_functions
 from otel_studio.base.outcome import CANCELLED, NAMES, OK, OUTCOME_ATTRIBUTE
+from otel_studio.base.text import safe_line
 from otel_studio.operations import seat
 
 get_context, set_context, _reset_context = context_functions()
@@ -296,8 +297,8 @@ class Binding:
         slow_threshold: float | None = None,
         labels: tuple[str, ...] = (),
     ) -> None:
-        self.service = service
-        self.name = name
+        self.service = safe_line(service)
+        self.name = safe_line(name)
         self.attributes = attributes
         self.slow_threshold = slow_threshold
         self.labels = labels

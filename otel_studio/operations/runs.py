@@ -11,6 +11,7 @@ from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util import types
 
 from otel_studio.base.collecting import is_collecting
+from otel_studio.base.failure import safe_text
 from otel_studio.base.guard import note_once, report_internal_error, warn_once
 from otel_studio.operations.binding import Binding, Port, get_context, mark_failed, span_of
 from otel_studio.operations.elsewhere import identity_of, span_elsewhere
@@ -317,7 +318,7 @@ def fail_span(span: Span, error: BaseException | str) -> None:
         mark_failed(span, error)
         return
     try:
-        span.set_status(StatusCode.ERROR, str(error))
+        span.set_status(StatusCode.ERROR, safe_text(error))
     except Exception as internal:
         report_internal_error("failing an operation", internal)
 

@@ -10,6 +10,7 @@ from opentelemetry.util import types
 
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.outcome import RECORDED_ATTRIBUTE
+from otel_studio.base.text import safe_line
 from otel_studio.operations import seat
 from otel_studio.operations.arguments import exception_types
 from otel_studio.operations.binding import Binding
@@ -266,8 +267,9 @@ def service(name: str) -> Service:
                 f"a service's name is a non-empty text, not {name!r}: "
                 'write service("cache-service")'
             )
+        name = safe_line(name)
         found = _services.setdefault(name, Service(name))
-    seat.current().declare_service(name)
+    seat.current().declare_service(found.name)
     return found
 
 

@@ -15,6 +15,7 @@ from otel_studio.base.clock import Clock
 from otel_studio.base.guard import report_internal_error, warn_once
 from otel_studio.base.locks import new_lock
 from otel_studio.base.sizing import ObjectSizer
+from otel_studio.base.text import safe_line
 
 MAX_SERVICES = 1_000
 MAX_PROBES_PER_SERVICE = 1_000
@@ -114,6 +115,7 @@ class MemoryTracker:
             raise TypeError(f"a service's name is text, not {type(service).__name__}: give a str")
         if not service:
             raise ValueError("a service's name cannot be empty: give one such as 'cache-service'")
+        service = safe_line(service)
         if inspect.iscoroutinefunction(probe):
             raise TypeError(
                 f"the memory probe of {service!r} is a coroutine function, which a sample cannot "

@@ -50,7 +50,7 @@ def describe_failure(run: EndedRun) -> RunFailure:
             return ToldFailure(
                 str(attributes.get("exception.type") or UNKNOWN_TYPE),
                 _place_in_text(str(stack)) if stack else f"operation {run._name}",
-                str(attributes.get("exception.message") or "") or description,
+                safe_text(attributes.get("exception.message") or "") or description,
                 str(stack) if stack else None,
             )
     found: Any = run._attributes or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from otel_studio.base.failure import safe_text
 from otel_studio.base.overflow import OTHER
 from otel_studio.registry.errors import GroupKey
 from otel_studio.registry.operation import Operation
@@ -54,5 +55,4 @@ def batches_of(
 
 
 def _label(value: object) -> str:
-    text = "" if value is None else value if type(value) is str else str(value)
-    return text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
+    return "" if value is None else safe_text(value, _MAX_LABEL)

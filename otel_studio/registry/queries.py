@@ -6,11 +6,14 @@ import heapq
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_studio.base import outcome
+from otel_studio.base.failure import safe_text
 from otel_studio.base.record import iso_time
+from otel_studio.base.text import safe_line
 from otel_studio.registry.errors import ErrorGroup
 from otel_studio.registry.failures import describe_failure, error_text
 from otel_studio.registry.kept import Kept
@@ -151,7 +154,7 @@ def active_operations(running: Iterable[EndedRun], now_ns: int) -> list[ActiveOp
         now_ns: the monotonic clock, in nanoseconds.
     """
     frames = sys._current_frames()
-    threads = {thread.ident: thread.name for thread in threading.enumerate()}
+    threads = {thread.ident: safe_line(str(thread.name)) for thread in threading.enumerate()}
     found = []
     for run in running:
         reference = getattr(run, "_task", None)
@@ -167,7 +170,7 @@ def active_operations(running: Iterable[EndedRun], now_ns: int) -> list[ActiveOp
                 age_seconds=max(now_ns - run._start, 0) / 1e9,
                 start_time=iso_time(run.start_time),
                 thread=threads.get(ident),
-                task=None if task is None else task.get_name(),
+                task=None if task is None else safe_line(str(task.get_name())),
                 trace_id=format_trace_id(run._trace_id),
                 span_id=format_span_id(run._span_id),
                 stack=current_stack(frame, task),
@@ -358,10 +361,19 @@ def run_of(run: EndedRun) -> Run:
         error=error_text(run) if how == outcome.ERROR else None,
         trace_id=format_trace_id(run._trace_id),
         span_id=format_span_id(run._span_id),
-        attributes=dict(run._attributes or {}),
+        attributes={key: _shown(value) for key, value in (run._attributes or {}).items()},
         time_split=_time_split(run, duration),
         log_records=[record.to_dict() for record in run._records or ()],
     )
+
+
+def _shown(value: Any) -> Any:
+    """Return an attribute's value as JSON takes it: bytes as text."""
+    if isinstance(value, bytes):
+        return safe_text(value)
+    if isinstance(value, list | tuple) and any(isinstance(one, bytes) for one in value):
+        return tuple(_shown(one) for one in value)
+    return value
 
 
 def _outcome_name(run: EndedRun) -> str:

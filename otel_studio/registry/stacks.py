@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Any
 
 from otel_studio.base.failure import is_own_file
+from otel_studio.base.text import safe_line
 
 #: Calls shown at most; of a deeper stack the innermost ones.
 _MAX_FRAMES = 50
@@ -21,7 +22,7 @@ def current_stack(frame: FrameType | None, task: Any) -> list[str]:
     """
     frames = _task_frames(task) if task is not None else _thread_frames(frame)
     return [
-        f"{f.f_code.co_filename}:{f.f_lineno} in {f.f_code.co_qualname}"
+        safe_line(f"{f.f_code.co_filename}:{f.f_lineno} in {f.f_code.co_qualname}")
         for f in frames
         if not is_own_file(f.f_code.co_filename)
     ][-_MAX_FRAMES:]

@@ -69,7 +69,7 @@ class ForeignRun:
     ) -> None:
         context = span.get_span_context() or INVALID_SPAN_CONTEXT
         scope = span.instrumentation_scope
-        self._tracer = _Scope(scope.name if scope is not None else "")
+        self._tracer = _Scope("" if scope is None else span_name(scope.name))
         self._name = span_name(span.name)
         self._trace_id: int = context.trace_id
         self._span_id: int = context.span_id

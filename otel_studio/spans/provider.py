@@ -18,6 +18,8 @@ from otel_studio.base import outcome
 from otel_studio.base.clock import Clock, SystemClock
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
+from otel_studio.base.resources import safe_resource
+from otel_studio.base.text import safe_attributes, safe_line
 from otel_studio.operations import seat
 from otel_studio.spans.active import AbandonedSpan, ActiveReference
 from otel_studio.spans.buffer import EndedSpans
@@ -73,6 +75,7 @@ class StudioTracerProvider(TracerProvider):
             span_limits=span_limits,
             **sdk_options,
         )
+        self._resource = safe_resource(self._resource)
         # Re-entrant, unlike the SDK's: a finalizer may run inside and ask for a tracer of its own.
         self._tracers_lock: Any = new_lock()
         self.clock = clock or SystemClock()
@@ -116,9 +119,9 @@ class StudioTracerProvider(TracerProvider):
             return super().get_tracer(instrumenting_module_name)
         scope = InstrumentationScope(
             span_name(instrumenting_module_name or ""),
-            instrumenting_library_version or "",
-            schema_url,
-            attributes,
+            safe_line(instrumenting_library_version or ""),
+            schema_url and safe_line(schema_url),
+            attributes and safe_attributes(attributes),
         )
         with self._tracers_lock:
             tracer = self._tracers.get(scope)

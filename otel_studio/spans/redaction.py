@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, Self
 
-REDACTED = "[redacted]"
+from otel_studio.base.text import safe, safe_line
+from otel_studio.spans.secret_texts import SecretTexts, without_passwords
+from otel_studio.spans.secret_values import REDACTED
+
+__all__ = ["REDACTED", "Redactor", "SafeRedactor"]
 
 #: Names and short texts whose answer is remembered; past it the memory starts again.
 _MAX_REMEMBERED = 10_000
 _SHORT = 64
+_SHORT_KEY = 256
 _MAX_DEPTH = 8
 
 _NOT_A_LETTER = re.compile(r"[\W_]+")
-_UNQUOTED = r"""[^\s,;"'&<>(){}\[\]]+"""
-#: What may follow a name in a text: quoted, in brackets, with its scheme, or up to a delimiter;
-#: a cookie's value is several pairs.
-_VALUE = (
-    r"""(?P<value>[bru]?"(?:[^"\\]|\\.)*"|[bru]?'(?:[^'\\]|\\.)*'|\[[^\]\r\n]*\]"""
-    rf"|(?:(?:bearer|basic|digest|negotiate|token|apikey)\s+)?{_UNQUOTED}"
-    rf"(?(cookie)(?:;\s*{_UNQUOTED})*))"
-)
 
 
 class Redactor:
@@ -31,7 +29,9 @@ class Redactor:
     compared alone and case ignored: `api_key` matches `http.request.header.x-api-key`,
     `stripeApiKey` and `api_keys`, and `secret` does not match `secretary.name`. In a text,
     a name matches where a value follows it: `password=...`, `"password": "..."`,
-    `Authorization: Bearer ...`.
+    `Authorization: Bearer ...`, `--password ...`, `<password>...`. Of a pair whose first item is
+    a name the second one is secret, as headers are given. The time that a text takes grows as
+    its length does, whatever is in it; patterns take what they take.
 
     Args:
         names: names of keys whose values are secret.
@@ -50,7 +50,7 @@ class Redactor:
     def __init__(self, names: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
         words = [(name, _plain(name)) for name in names]
         self._endings = tuple({f"{plain}{s}" for _, plain in words if plain for s in ("", "s")})
-        self._in_text = _text_pattern([name for name, plain in words if plain])
+        self._in_text = SecretTexts({_words(name) for name, plain in words if plain})
         #: All words of one of these stand in every text that holds a name.
         self._hints = tuple({_words(name) for name, plain in words if plain})
         self._patterns = tuple(re.compile(pattern) for pattern in patterns)
@@ -70,11 +70,14 @@ class Redactor:
         """
         known = self._keys.get(key)
         if known is None:
-            parts = [_plain(part) for part in str(key).split(".")]
+            key = key if type(key) is str else _text_of(key)
+            parts = [_plain(part) for part in key.split(".")]
             known = any(part.endswith(self._endings) for part in (*parts, "".join(parts)))
-            if len(self._keys) >= _MAX_REMEMBERED:
-                self._keys = {}
-            self._keys[key] = known
+            # One that has to be made safe is never known to be clean.
+            if len(key) <= _SHORT_KEY and key.isprintable():
+                if len(self._keys) >= _MAX_REMEMBERED:
+                    self._keys = {}
+                self._keys[key] = known
         return known
 
     def text(self, text: str) -> str:
@@ -123,21 +126,34 @@ class Redactor:
             return REDACTED
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, bool | int | float) or value is None or depth <= 0:
+        if isinstance(value, bool | int | float) or value is None:
             return value
-        if isinstance(value, bytes):
-            text = value.decode("utf-8", "replace")
-            found = self.text(text)
-            return value if found is text else found.encode()
+        if isinstance(value, bytes | bytearray):
+            text = value.decode("utf-8", "surrogateescape")
+            found = self._searched(text)
+            return value if found is text else found.encode("utf-8", "surrogateescape")
+        if not isinstance(value, Mapping | list | tuple | set | frozenset):
+            return value
+        if depth <= 0:
+            return REDACTED  # nobody knows what is in it
         if isinstance(value, Mapping):
             changed = self._mapping(value, depth - 1)
             return value if changed is None else changed
-        if isinstance(value, list | tuple):
-            items = [self._value("", item, depth - 1) for item in value]
-            if all(one is other for one, other in zip(items, value, strict=True)):
-                return value
-            return items if isinstance(value, list) else tuple(items)
-        return value
+        return self._items(value, depth - 1)
+
+    def _items(self, values: Any, depth: int) -> Any:
+        items = [self._value("", item, depth) for item in values]
+        if isinstance(values, list | tuple):
+            for at, (name, item) in enumerate(pairwise(values), start=1):
+                # `("authorization", "...")`, as headers are; `--password`, `...` of a command.
+                if (len(items) == 2 or _text_of(name)[:1] == "-") and self._is_name(name):
+                    items[at] = item if item is None else REDACTED
+        if all(one is other for one, other in zip(items, values, strict=True)):
+            return values
+        return tuple(items) if isinstance(values, tuple) else items
+
+    def _is_name(self, value: object) -> bool:
+        return isinstance(value, str | bytes) and self.is_secret(_text_of(value))
 
     def _mapping(self, values: Mapping[str, Any], depth: int) -> dict[str, Any] | None:
         changed: dict[str, Any] = {}
@@ -149,15 +165,47 @@ class Redactor:
 
     def _searched(self, text: str) -> str:
         found = text
-        if self._in_text is not None:
+        if self._hints:
             lowered = text.lower()
-            for first, *others in self._hints:
-                if first in lowered and all(word in lowered for word in others):
-                    found = self._in_text.sub(_without_value, found)
-                    break
+            found = without_passwords(found)
+            if any(all(word in lowered for word in words) for words in self._hints):
+                found = self._in_text.without(found)
         for pattern in self._patterns:
             found = pattern.sub(_marked, found)
         return text if found == text else found
+
+
+class SafeRedactor(Redactor):
+    """A redactor whose texts and keys are made safe as well, for what is kept and sent."""
+
+    @classmethod
+    def like(cls, redactor: Redactor) -> Self:
+        """Return one that looks for the same secrets."""
+        made = cls()
+        made._endings, made._hints = redactor._endings, redactor._hints
+        made._in_text, made._patterns = redactor._in_text, redactor._patterns
+        return made
+
+    @property
+    def is_idle(self) -> bool:
+        """Never: there may be something to make safe."""
+        return False
+
+    def _searched(self, text: str) -> str:
+        found = super()._searched(safe(text, None))
+        return text if found == text and type(text) is str else found
+
+    def _mapping(self, values: Mapping[str, Any], depth: int) -> dict[str, Any] | None:
+        changed = super()._mapping(values, depth)
+        keys = [safe_line(key) if isinstance(key, str) else key for key in values]
+        if all(key is other for key, other in zip(keys, values, strict=True)):
+            return changed
+        return dict(zip(keys, (changed or values).values(), strict=True))
+
+
+def _text_of(value: object) -> str:
+    """Return a name as text, whether it is text or bytes."""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _plain(name: str) -> str:
@@ -166,22 +214,6 @@ def _plain(name: str) -> str:
 
 def _words(name: str) -> tuple[str, ...]:
     return tuple(filter(None, _NOT_A_LETTER.split(name.lower())))
-
-
-def _text_pattern(names: list[str]) -> re.Pattern[str] | None:
-    if not names:
-        return None
-    spelled = ["[-_. ]?".join(_words(name)) for name in sorted(names, key=len, reverse=True)]
-    cookies = "|".join(name for name in spelled if name.endswith("cookie")) or "(?!)"
-    others = "|".join(name for name in spelled if not name.endswith("cookie")) or "(?!)"
-    head = rf"(?P<head>(?:(?P<cookie>{cookies})|{others})s?[\"']?\s*(?:=>|[:=])\s*)"
-    return re.compile(head + _VALUE, re.IGNORECASE)
-
-
-def _without_value(match: re.Match[str]) -> str:
-    value = match["value"]
-    quote = value[-1] if value[-1] in "\"'" else ""
-    return f"{match['head']}{quote}{REDACTED}{quote}"
 
 
 def _marked(match: re.Match[str]) -> str:

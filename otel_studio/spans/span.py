@@ -28,6 +28,7 @@ from otel_studio.base import outcome
 from otel_studio.base.exceptions import is_cancellation
 from otel_studio.base.failure import Failure, safe_text
 from otel_studio.base.locks import new_lock
+from otel_studio.base.text import safe_line
 from otel_studio.spans.constant_attributes import ConstantAttributes
 from otel_studio.spans.ended_run import Children
 from otel_studio.spans.exception_event import ExceptionEvent
@@ -533,8 +534,8 @@ def _drop_oldest(attributes: dict[str, Any]) -> None:
 
 
 def span_name(name: object) -> str:
-    """Return a span's name as text: programs pass `None` and other things, too."""
-    return name if isinstance(name, str) else safe_text(name)
+    """Return the name of a span or a scope as safe text: programs pass `None` and more, too."""
+    return safe_line(name if isinstance(name, str) else safe_text(name))
 
 
 def unix_time(value: object) -> int:

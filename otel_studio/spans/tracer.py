@@ -27,6 +27,7 @@ from opentelemetry.util import types
 
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.otel_private import SPAN_KEY, context_functions
+from otel_studio.base.text import MAX_NAME
 from otel_studio.operations import seat
 from otel_studio.spans.active import refer, running_task, this_thread
 from otel_studio.spans.current import CurrentSpan
@@ -154,7 +155,7 @@ class StudioTracer(Tracer):
         `is_held` is for callers of ours who end it, whatever happens: it lives until its end,
         instead of being dropped where nobody refers to it.
         """
-        if type(name) is not str:
+        if type(name) is not str or len(name) > MAX_NAME or not name.isprintable():
             name = span_name(name)
         parent = (_get_context() if context is None else context).get(SPAN_KEY)
         sampling_plan = self.plan

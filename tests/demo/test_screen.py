@@ -143,3 +143,21 @@ def test_gpus_have_a_line_where_there_are_some(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(api, "get_gpu_utilization_metrics", lambda: [card, other])
         said = [words for label, words in facts() if label == "gpu"]
     assert said == ["A card: 37 %, 512 MB used", "B card: - %, - MB used"]
+
+
+def test_names_are_no_markup_and_no_commands() -> None:
+    """What would be a style or an escape of the terminal is shown as the text that it is."""
+    names = {"[bold]x[/bold] :smile:": metrics(10), "b\x1b[31m\x9b\udce9": metrics(9)}
+    text = "\n".join(printed([summary("[red]a[/]", names)]))
+    assert "[red]a[/]" in text
+    assert "[bold]x[/bold] :smile:" in text
+    assert "b�[31m��" in text
+
+
+def test_records_are_no_commands_either() -> None:
+    """A log message with escapes, or of a name that is no Unicode, is one harmless line."""
+    records = LastRecords()
+    record = logging.makeLogRecord({"msg": "red \x1b[31m\x07 \udce9\nmore", "trace_id": "0" * 32})
+    records.emit(record)
+    (line,) = records.lines()
+    assert line.endswith("red �[31m� �")

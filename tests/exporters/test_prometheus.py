@@ -187,7 +187,7 @@ def test_scrapes_side_by_side_are_whole() -> None:
 
 
 def test_a_name_that_is_no_unicode_leaves_the_endpoint_readable() -> None:
-    """A lone surrogate, as in a file's name that was not decoded, becomes a question mark."""
+    """A lone surrogate, as in a file's name that was not decoded, is replaced."""
     studio = Studio(load_settings({}, "/"))
     with overriding(studio):
         otel_studio.service("shop").record_operation("read a\udcff.txt", duration=1)
@@ -197,4 +197,4 @@ def test_a_name_that_is_no_unicode_leaves_the_endpoint_readable() -> None:
         assert studio.prometheus.address is not None
         status, _, body = http(studio.prometheus.address)
     assert status == 200
-    assert 'studio_operation="read a?.txt"' in body
+    assert 'studio_operation="read a�.txt"' in body
