@@ -109,6 +109,7 @@ def _started(studio: Studio) -> Studio:
         ),
         caches=caches,
         argument_characters=settings.captured_argument_length,
+        max_services=settings.max_services,
         declared=studio.declared,
         occupant=studio,
         services=before.services,
@@ -189,6 +190,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         provider=studio.tracer_provider,
         caches=studio.caches,
         argument_characters=studio.settings.captured_argument_length,
+        max_services=studio.settings.max_services,
         declared=studio.declared,
         occupant=studio,
     )

@@ -38,6 +38,8 @@ def registry_limits(settings: Settings) -> Limits:
             recent_runs=settings.recent_runs_per_operation,
             slow_samples=settings.slow_samples_per_operation,
         ),
+        run_bytes=settings.max_run_bytes,
+        sample_bytes=settings.max_sample_bytes,
     )
 
 

@@ -74,6 +74,7 @@ class SpanPipeline:
             id_generator=id_generator,
             clock=clock,
             backlog=settings.registry_backlog,
+            max_tracers=settings.max_services,
         )
         provider.identity = identity
         self.provider = provider

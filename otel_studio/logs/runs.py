@@ -81,3 +81,6 @@ class RunRecords:
         records = run._records
         if type(records) is deque:
             run._records = tuple(records) if worth_keeping and records else None
+            light = getattr(run, "_light", None)
+            if light is not None:
+                light._records = run._records

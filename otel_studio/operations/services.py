@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, overload
 
 from opentelemetry.util import types
 
 from otel_studio.base.guard import report_internal_error
+from otel_studio.base.limited import count_limited
+from otel_studio.base.locks import new_lock
 from otel_studio.base.outcome import RECORDED_ATTRIBUTE
 from otel_studio.operations import seat
 from otel_studio.operations.arguments import exception_types
@@ -241,6 +244,9 @@ class Service:
 
 #: One object for one name, for the life of the process: programs keep them in globals.
 _services: Final[dict[str, Service]] = {}
+#: Those past the bound: for as long as somebody else holds them.
+_passing: Final[weakref.WeakValueDictionary[str, Service]] = weakref.WeakValueDictionary()
+_making: Final = new_lock()
 
 
 def service(name: str) -> Service:
@@ -259,8 +265,20 @@ def service(name: str) -> Service:
                 f"a service's name is a non-empty text, not {name!r}: "
                 'write service("cache-service")'
             )
-        found = _services.setdefault(name, Service(name))
+        found = _made(name)
     seat.current().declare_service(name)
+    return found
+
+
+def _made(name: str) -> Service:
+    """Return a service that is not known for good yet."""
+    if len(_services) < seat.current().max_services:
+        return _services.setdefault(name, Service(name))
+    with _making:
+        found = _passing.get(name)
+        if found is None:
+            found = _passing[name] = Service(name)
+            count_limited("services")
     return found
 
 

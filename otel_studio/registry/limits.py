@@ -17,6 +17,8 @@ class Limits:
         error_groups: groups kept per service.
         trace_ids: trace ids kept per error group.
         bounds: what each operation may hold.
+        run_bytes: what one kept run may hold of attributes and events.
+        sample_bytes: what all kept runs may hold of them together.
     """
 
     operations_per_service: int
@@ -24,3 +26,5 @@ class Limits:
     error_groups: int
     trace_ids: int
     bounds: Bounds
+    run_bytes: int
+    sample_bytes: int

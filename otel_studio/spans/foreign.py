@@ -45,6 +45,7 @@ class ForeignRun:
         "_events",
         "_failure",
         "_flags",
+        "_light",
         "_name",
         "_outcome",
         "_parent_span",
@@ -81,6 +82,7 @@ class ForeignRun:
         self._outcome = outcome.UNSET
         self._failure = None
         self._records: Any = None
+        self._light: Any = None
         self._thread = this_thread.mark
         self._task = running_task()
         #: Of the span itself; it tells when the span was dropped without an end.

@@ -265,4 +265,8 @@ def _told_to_parents(parts: Sequence[EndedRun]) -> Iterator[Change]:
     parents = [parent for parent, _ in told.values()]
     children_of = [children for _, children in told.values()]
     yield exhaust, map(setattr, parents, repeat("_children"), children_of)
+    for parent, children in told.values():
+        light = getattr(parent, "_light", None)
+        if light is not None:
+            yield exhaust, map(setattr, (light,), repeat("_children"), (children,))
     yield exhaust, map(setattr, parts, repeat("_parent_span"), repeat(None))

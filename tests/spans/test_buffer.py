@@ -23,6 +23,8 @@ class Interrupted:
 
     def __init__(self, token: Any) -> None:
         self._token = token
+        self._attributes = None
+        self._simple = True
 
 
 class Counter:
