@@ -128,6 +128,7 @@ class SpanPipeline:
             limit=self._settings.export_queue_size,
             batch_size=self._settings.export_batch_size,
             interval=self._settings.export_interval,
+            max_bytes=self._settings.max_export_bytes,
         )
 
     @property

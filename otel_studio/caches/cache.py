@@ -7,7 +7,7 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, TypeVar
 
 from otel_studio.base.clock import Clock
-from otel_studio.caches.account import FOLD_AT, CacheAccount
+from otel_studio.caches.account import CacheAccount
 from otel_studio.caches.backend import Answer, Backend, Read
 from otel_studio.caches.events import (
     CLEAR,
@@ -92,7 +92,7 @@ class Cache:
             duration: how long it took, in seconds.
         """
         self._append((HIT, key, duration, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def miss(self, key: object, duration: float | None = None) -> None:
@@ -103,7 +103,7 @@ class Cache:
             duration: how long it took, in seconds.
         """
         self._append((MISS, key, duration, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def set(self, key: object, size: int | None = None) -> None:
@@ -114,7 +114,7 @@ class Cache:
             size: its size in bytes, if known.
         """
         self._append((SET, key, size, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def evict(self, key: object = UNKNOWN_KEY, reason: str = "size") -> None:
@@ -126,7 +126,7 @@ class Cache:
                 as `expired` or `deleted`.
         """
         self._append((EVICT, key, reason, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def clear(self, entries: int) -> None:
@@ -136,7 +136,7 @@ class Cache:
             entries: how many there were.
         """
         self._append((CLEAR, None, entries, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def wrap(

@@ -54,7 +54,7 @@ class StudioLogs:
         self._redactor = redactor
         wanted = settings.logging
         self._kept = (
-            RunRecords(settings.log_records_per_run)
+            RunRecords(settings.log_records_per_run, settings.max_run_bytes)
             if wanted and settings.log_records_per_run
             else None
         )

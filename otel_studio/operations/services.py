@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import types as types_of_python
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, overload
@@ -31,7 +32,7 @@ _F = TypeVar("_F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | stat
 
 
 class MemoryProbe:
-    """Memory that a service holds, sampled until `close()`.
+    """Memory that a service holds, sampled until `close()`, or until the object is gone.
 
     Args:
         service: who holds it.
@@ -41,15 +42,32 @@ class MemoryProbe:
     def __init__(self, service: str, source: Any) -> None:
         self._seat = seat.current()
         self.service = service
-        self.source = source
+        self._kind = type(source).__name__
+        self._source: Callable[[], Any] | None = self._held(source)
         self._tracked: list[Any] = []
 
     def __repr__(self) -> str:
-        return f"MemoryProbe({self.service!r}, {type(self.source).__name__})"
+        return f"MemoryProbe({self.service!r}, {self._kind})"
+
+    def _held(self, source: Any) -> Callable[[], Any]:
+        """Return what gives the source: an object, and a method's owner, are not kept alive."""
+        try:
+            if isinstance(source, types_of_python.MethodType):
+                return weakref.WeakMethod(source, self._forget)
+            if not callable(source):
+                return weakref.ref(source, self._forget)
+        except TypeError:  # lists, texts and the like
+            pass
+        return lambda: source
+
+    def _forget(self, _: object) -> None:
+        self._seat.forget_memory(self)
 
     def track(self, tracker: Any) -> None:
         """Hand the source to a tracker of memory (see `process.service_memory`)."""
-        self._tracked.append(tracker.track(self.service, self.source))
+        source = None if self._source is None else self._source()
+        if source is not None:
+            self._tracked.append(tracker.track(self.service, source))
 
     def close(self) -> None:
         """Stop tracking; a second call does nothing."""
@@ -57,7 +75,7 @@ class MemoryProbe:
         for tracked in self._tracked:
             tracked.close()
         self._tracked.clear()
-        self.source = None
+        self._source = None
 
 
 class Service:

@@ -66,10 +66,8 @@ def fold(
         home = place_service(folded, name, limits)
         epoch, part = folded.get(home) or new_part(_first_start(batches, now_ns))
         try:
-            folded[home] = (
-                epoch,
-                _fold_service(home, part, batches, limits, labels, now_ns, keeping),
-            )
+            part = _fold_service(home, part, batches, limits, labels, now_ns, keeping)
+            folded[home] = epoch, part
         except Exception as error:  # the other services are counted all the same
             note_internal_error("counting the runs of a service", error)
             folded.setdefault(home, (epoch, part))

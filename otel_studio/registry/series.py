@@ -156,6 +156,11 @@ def preferred(one: Kept | None, other: Kept | None) -> Kept | None:
     return later(one, other)
 
 
+def without_runs(series: Series) -> Series:
+    """Return the counts of a series alone."""
+    return dataclasses.replace(series, exemplars=(None,) * len(series.exemplars))
+
+
 def at_bounds(series: Series, own: Sequence[int], fewer: Sequence[int]) -> Series:
     """Return the same runs in fewer, wider buckets.
 

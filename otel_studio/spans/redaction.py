@@ -11,6 +11,7 @@ REDACTED = "[redacted]"
 #: Names and short texts whose answer is remembered; past it the memory starts again.
 _MAX_REMEMBERED = 10_000
 _SHORT = 64
+_LONGEST_NAME = 256
 _MAX_DEPTH = 8
 
 _NOT_A_LETTER = re.compile(r"[\W_]+")
@@ -72,9 +73,10 @@ class Redactor:
         if known is None:
             parts = [_plain(part) for part in str(key).split(".")]
             known = any(part.endswith(self._endings) for part in (*parts, "".join(parts)))
-            if len(self._keys) >= _MAX_REMEMBERED:
-                self._keys = {}
-            self._keys[key] = known
+            if len(key) <= _LONGEST_NAME:
+                if len(self._keys) >= _MAX_REMEMBERED:
+                    self._keys = {}
+                self._keys[key] = known
         return known
 
     def text(self, text: str) -> str:

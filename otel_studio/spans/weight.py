@@ -5,16 +5,18 @@ It runs no code of the program's, so a fold may ask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from sys import getsizeof
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from otel_studio.base.failure import Failure
 from otel_studio.base.weight import FLAT, weight_of_value
 from otel_studio.spans.constant_attributes import ConstantAttributes
 from otel_studio.spans.ended_run import EndedRun
 from otel_studio.spans.exception_event import ExceptionEvent
+
+R = TypeVar("R", bound=EndedRun)
 
 #: What a code place of a stack takes, and a log record beside its texts.
 _FRAME_BYTES: Final = 72
@@ -47,7 +49,7 @@ def weight_of(run: EndedRun) -> int:
         if isinstance(event, ExceptionEvent):
             if event.failure is not failure:
                 size += weight_of_failure(event.failure)
-            size += weight_of_attributes(event._extra) + weight_of_attributes(event._made)
+            size += weight_of_attributes(event._extra)
         else:
             size += getsizeof(event.name) + weight_of_attributes(event.attributes)
     for link in getattr(run, "_links", None) or ():
@@ -65,6 +67,36 @@ def weight_of_failure(failure: object) -> int:
     return size
 
 
-def weight_of_runs(runs: Iterable[EndedRun]) -> int:
-    """Return the bytes that runs hold together; a run without attributes is passed over in C."""
-    return sum(weight_of(run) for run in runs if run._attributes or not run._simple)
+def weight_of_runs(runs: Sequence[EndedRun]) -> int:
+    """Return the bytes that runs hold together, about: keys are mostly the program's constants."""
+    found = [run._attributes for run in runs if run._simple and run._attributes]
+    attributes = [one for one in found if type(one) is dict]
+    values = list(chain.from_iterable(map(dict.values, attributes)))
+    if FLAT.issuperset(map(type, values)):  # as nearly always: all of it in C
+        size = sum(map(getsizeof, values))
+    else:
+        size = sum(map(weight_of_value, values))
+    if len(attributes) < len(found):
+        size += sum(weight_of_attributes(one) for one in found if type(one) is not dict)
+    return size + sum(weight_of(run) for run in runs if not run._simple)
+
+
+def first_within(runs: Sequence[R], room: int) -> tuple[list[R], int]:
+    """Return the runs that find room, a small one behind a large one too, and what they hold."""
+    fitting: list[R] = []
+    held = 0
+    for run in runs:
+        weight = weight_of_runs((run,))
+        if held + weight <= room:
+            held += weight
+            fitting.append(run)
+    return fitting, held
+
+
+def first_part(runs: Sequence[R], room: int) -> Sequence[R]:
+    """Return the first runs, up to the one with which they hold too much; at least one."""
+    for place, run in enumerate(runs):
+        room -= weight_of_runs((run,))
+        if room < 0:
+            return runs[: max(place, 1)]
+    return runs
