@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from otel_studio.base import outcome
 from otel_studio.base.failure import safe_text
 from otel_studio.base.guard import note_internal_error
 from otel_studio.registry.errors import ErrorGroup
-from otel_studio.registry.failures import ToldFailure
+from otel_studio.registry.failures import ToldFailure, describe_failure
 from otel_studio.registry.kept import Kept, order_of
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import ServicePart
-from otel_studio.spans.ended_run import RunFailure
+from otel_studio.spans.ended_run import RunFailure, outcome_of
 from otel_studio.spans.light_run import LightRun, cut_to
 from otel_studio.spans.weight import weight_of
 
@@ -115,13 +116,13 @@ def _weight(run: Kept) -> int:
 
 def _told(run: Kept) -> RunFailure | None:
     """Return what is left of a run's failure: without its stack."""
-    failure = run._failure
-    if failure is None:
+    if outcome_of(run) != outcome.ERROR:
         return None
+    failure = describe_failure(run)
     message = failure.message
     return ToldFailure(
-        failure.type_name,
-        failure.place,
+        safe_text(failure.type_name, _BARE_MESSAGE),
+        safe_text(failure.place, _BARE_MESSAGE),
         None if message is None else safe_text(message, _BARE_MESSAGE),
         None,
     )

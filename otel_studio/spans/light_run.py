@@ -14,6 +14,9 @@ from otel_studio.spans.exception_event import ExceptionEvent
 
 #: What an attribute takes beside the characters of its name and value, about.
 _OVERHEAD: Final = 128
+#: Characters of a status's description; and where nothing else is left.
+_TEXT: Final = 4_096
+_BARE_TEXT: Final = 256
 #: Events that are kept at most: the last ones.
 _MAX_EVENTS: Final = 32
 
@@ -84,7 +87,11 @@ class LightRun:
         self._simple: bool = run._simple
         self._status_code: StatusCode = run._status_code
         description = run._status_description
-        self._status_description = None if description is None else safe_text(description)
+        self._status_description = (
+            None
+            if description is None
+            else safe_text(description, _BARE_TEXT if is_bare else _TEXT)
+        )
         self._thread: object = run._thread
         self._parent_span = None
         self._children: Children | None = run._children
