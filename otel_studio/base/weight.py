@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 from sys import getsizeof
 from typing import Final
 
@@ -12,6 +13,8 @@ FLAT: Final = frozenset((str, bytes, bool, int, float, type(None)))
 _SEVERAL: Final = (tuple, list, set, frozenset, deque)
 #: Containers inside of each other that are followed.
 _MAX_DEPTH: Final = 8
+#: Of a container with more items the first ones are weighed, and stand for the others.
+_MAX_ITEMS: Final = 256
 
 
 def weight_of_value(value: object, depth: int = _MAX_DEPTH) -> int:
@@ -29,9 +32,12 @@ def weight_of_value(value: object, depth: int = _MAX_DEPTH) -> int:
     if type(value) in FLAT or depth <= 0:
         return size
     if isinstance(value, _SEVERAL):
-        return size + sum(weight_of_value(item, depth - 1) for item in value)
-    if isinstance(value, Mapping):
-        return size + sum(
-            getsizeof(key, 0) + weight_of_value(item, depth - 1) for key, item in value.items()
+        items = sum(weight_of_value(item, depth - 1) for item in islice(value, _MAX_ITEMS))
+    elif isinstance(value, Mapping):
+        items = sum(
+            getsizeof(key, 0) + weight_of_value(item, depth - 1)
+            for key, item in islice(value.items(), _MAX_ITEMS)
         )
-    return size
+    else:
+        return size
+    return size + items * max(len(value), _MAX_ITEMS) // _MAX_ITEMS

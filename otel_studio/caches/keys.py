@@ -17,7 +17,8 @@ _LARGE = 16_384
 #: Characters of a large text that go into its digest: at its ends, and at places between them.
 _DIGESTED_ENDS = 4_096
 _DIGESTED_PLACES = 32
-_DIGESTED_AT_PLACE = 128
+#: Likewise of the items of a long tuple or list.
+_DIGESTED_ITEMS = 64
 _MAX_DEPTH = 8
 #: Shown where it could not be found out whether there are secrets in a key.
 _WITHHELD = "[withheld]"
@@ -194,32 +195,30 @@ def _digested(key: object, depth: int) -> Iterable[bytes]:
         yield f"{type(key).__name__} {len(key)} ".encode()
         for part in _parts(key):
             yield part.encode(errors="surrogatepass") if isinstance(part, str) else bytes(part)
-    elif depth > 0 and isinstance(key, Mapping):
-        for name, value in key.items():
-            yield from _digested(name, depth - 1)
-            yield from _digested(value, depth - 1)
     elif depth > 0 and isinstance(key, tuple | list):
         yield f"{len(key)} ".encode()
-        for item in key:
-            yield from _digested(item, depth - 1)
+        for part in _parts(key, _DIGESTED_ITEMS):
+            for item in part:
+                yield from _digested(item, depth - 1)
     elif depth > 0 and type(getattr(key, "__dict__", None)) is dict:
         yield f"{type(key).__name__} ".encode()
-        yield from _digested(key.__dict__, depth - 1)
+        yield from _digested([*key.__dict__.items()], depth - 1)
     elif weight_of_key(key) > _LARGE:
         yield str(_own_hash(key)).encode()  # a set, whose order is that of this process anyway
     else:
         yield text_of(key).encode(errors="surrogatepass")
 
 
-def _parts(text: str | bytes | bytearray) -> Iterable[str | bytes | bytearray]:
-    if len(text) <= _LARGE:
-        yield text
+def _parts(whole: Any, at_ends: int = _DIGESTED_ENDS) -> Iterable[Any]:
+    """Yield a text, or a tuple or list; of a long one its ends, and parts between them."""
+    if len(whole) <= _DIGESTED_PLACES * at_ends:
+        yield whole
         return
-    yield text[:_DIGESTED_ENDS]
-    step = len(text) // (_DIGESTED_PLACES + 1)
+    yield whole[:at_ends]
+    step = len(whole) // (_DIGESTED_PLACES + 1)
     for place in range(1, _DIGESTED_PLACES + 1):
-        yield text[place * step : place * step + _DIGESTED_AT_PLACE]
-    yield text[-_DIGESTED_ENDS:]
+        yield whole[place * step : place * step + at_ends // _DIGESTED_PLACES]
+    yield whole[-at_ends:]
 
 
 def _own_hash(key: object) -> int:

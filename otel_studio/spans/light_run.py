@@ -140,6 +140,8 @@ def cut_to(run: EndedRun, limit: int) -> tuple[LightRun, int]:
 
 
 _NOTHING: Final = object()
+#: Behind a text that was cut: an ellipsis of one character would double what each of it takes.
+_END: Final = "..."
 
 
 def _level(sizes: list[int], limit: int) -> int:
@@ -160,7 +162,7 @@ def _cut_value(value: Any, room: int) -> Any:
         return _NOTHING
     if isinstance(value, str):
         wide = weight_of_value(value) // max(len(value), 1)  # bytes of a character
-        return value[: room // max(wide, 1)] + "…"
+        return value[: room // max(wide, 1)] + _END
     if isinstance(value, bytes):
         return value[:room]
     if isinstance(value, tuple | list):
