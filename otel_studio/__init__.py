@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from otel_studio.caches.handle import CacheHandle, cache
     from otel_studio.lifecycle import NotConfigured, configure, shutdown
     from otel_studio.operations.decorator import track
+    from otel_studio.operations.decorator_order import DecoratorOrderWarning
     from otel_studio.operations.instrument_services import instrument
     from otel_studio.operations.runs import OperationRun, Tracker, current_operation
     from otel_studio.operations.services import Service, service
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CacheHandle",
     "ConfigurationError",
+    "DecoratorOrderWarning",
     "Isolated",
     "NotConfigured",
     "OperationRun",
@@ -48,6 +50,7 @@ _HOMES = {
     "CacheHandle": "caches.handle",
     "cache": "caches.handle",
     "ConfigurationError": "settings.loading",
+    "DecoratorOrderWarning": "operations.decorator_order",
     "Isolated": "testing.isolation",
     "NotConfigured": "lifecycle",
     "OperationRun": "operations.runs",

@@ -278,7 +278,7 @@ def set_cache_alert_thresholds(
 
     Args:
         thresholds: new values by name: `min_hit_rate` (0 to 1), `max_memory_usage_mb`,
-            `max_response_time_ms`, `max_fragmentation`.
+            `max_response_time_ms`, `max_fragmentation` (0 to 1).
         cache: only for the caches of this name; by default for all.
 
     Raises:

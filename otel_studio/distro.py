@@ -20,6 +20,20 @@ class StudioDistro(BaseDistro):  # type: ignore[misc]
     def _configure(self, **kwargs: Any) -> None:
         os.environ.setdefault("OTEL_PYTHON_CONFIGURATOR", _NAME)
 
+    def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
+        """Load one instrumentation package; that of `logging` without its handler.
+
+        On the root logger it would silence the console of a program that configures no logging,
+        and what it hands on is sent by us.
+
+        Args:
+            entry_point: the package's.
+            **kwargs: what its instrumentor takes.
+        """
+        if entry_point.name == "logging":
+            kwargs.setdefault("enable_log_auto_instrumentation", False)
+        super().load_instrumentor(entry_point, **kwargs)
+
 
 class StudioConfigurator:
     """Configures OTel Studio from the environment and pyproject.toml."""

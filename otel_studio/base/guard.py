@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from otel_studio.base.handlers import code_of, is_frame_of, own_functions
+
 logger = logging.getLogger("otel_studio")
 
 _LOGGING_FILE = logging.Logger.handle.__code__.co_filename
@@ -122,24 +124,28 @@ def is_ordinary_code() -> bool:
     any other function.)
     """
     on_main = threading.get_ident() == threading.main_thread().ident
-    handlers = _signal_handlers() if on_main else ()  # no other thread runs them
+    handlers = _signal_handlers() if on_main else {}  # no other thread runs them
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__del__" or code in handlers or code.co_filename == _LOGGING_FILE:
+        if code.co_name == "__del__" or code.co_filename == _LOGGING_FILE:
+            return False
+        if any(is_frame_of(frame, function) for function in handlers.get(code, ())):
             return False
         frame = frame.f_back
     return True
 
 
-def _signal_handlers() -> set[Any]:
-    """Return the code of the handlers that the program has set for signals."""
+def _signal_handlers() -> dict[Any, list[Any]]:
+    """Return the functions of the handlers that the program has set for signals, by their code."""
+    found: dict[Any, list[Any]] = {}
     # The part in C: `signal.getsignal` makes an enumeration's member of each of 64 answers.
     signals = sys.modules.get("_signal")
-    if signals is None:
-        return set()
-    found = map(signals.getsignal, range(1, signals.NSIG))
-    return {_code_of(handler) for handler in found if callable(handler)} - {None}
+    if signals is not None:
+        for handler in map(signals.getsignal, range(1, signals.NSIG)):
+            for function in own_functions(handler) if callable(handler) else ():
+                found.setdefault(code_of(function), []).append(function)
+    return found
 
 
 def raised_by_signal_handler(error: BaseException) -> bool:
@@ -149,25 +155,13 @@ def raised_by_signal_handler(error: BaseException) -> bool:
         error: what was caught; handlers run between any two instructions, ours included.
     """
     traceback = error.__traceback__
-    codes = _signal_handlers() if traceback is not None else set()
-    while codes and traceback is not None:
-        if traceback.tb_frame.f_code in codes:
+    handlers = _signal_handlers() if traceback is not None else {}
+    while handlers and traceback is not None:
+        frame = traceback.tb_frame
+        if any(is_frame_of(frame, function) for function in handlers.get(frame.f_code, ())):
             return True
         traceback = traceback.tb_next
     return False
-
-
-def _code_of(handler: Any) -> Any:
-    while True:  # of a decorated one its own: a decorator's wrapper is that of other functions, too
-        if isinstance(handler, functools.partial):
-            handler = handler.func
-        elif hasattr(handler, "__wrapped__"):
-            handler = handler.__wrapped__
-        else:
-            break
-    handler = getattr(handler, "__func__", handler)
-    called = getattr(type(handler), "__call__", None)  # noqa: B004  (its code is wanted)
-    return getattr(handler, "__code__", None) or getattr(called, "__code__", None)
 
 
 def warn_once(topic: str, key: str, message: str, *args: Any) -> None:

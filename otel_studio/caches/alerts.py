@@ -61,7 +61,9 @@ _CHECKS = (
         Threshold(
             "max_fragmentation",
             "high_fragmentation",
-            "its memory is fragmented by {value:.2f}, more than {limit:.2f}",
+            "{value:.1%} of the memory that it holds is not used, more than {limit:.1%}",
+            highest=1.0,
+            expected="a share above 0 and up to 1, such as 0.3 for 30%",
             critical_factor=_CRITICAL_FACTOR,
         ),
         lambda one, _now_ns: sizes_of(one).fragmentation,
@@ -89,7 +91,7 @@ class CacheThresholds:
 
         Args:
             thresholds: by name: `min_hit_rate` (0 to 1), `max_memory_usage_mb`,
-                `max_response_time_ms`, `max_fragmentation`.
+                `max_response_time_ms`, `max_fragmentation` (0 to 1).
             cache: the cache they are for; every cache when not given.
 
         Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, TypeVar
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_studio.base.clock import Clock
 from otel_studio.caches.account import CacheAccount
@@ -84,6 +85,10 @@ class Cache:
     def __repr__(self) -> str:
         return f"Cache({self.name!r}, service={self.service!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Statistics stay with their process. Handles, made of these, are told by name alone here.
+        return resolve_name("otel_studio.caches.handle:cache"), (self.name, self.service)
+
     def hit(self, key: object, duration: float | None = None) -> None:
         """Record a read that found its entry.
 
@@ -157,6 +162,21 @@ class Cache:
         """
         return RecordingMapping(self, mapping, sizer, self._clock)
 
+    def rewrap(
+        self,
+        recording: RecordingMapping[K, V],
+        mapping: MutableMapping[K, V],
+        sizer: Callable[[V], int] | None,
+    ) -> None:
+        """Let a mapping that was copied or unpickled record here.
+
+        Args:
+            recording: made by `wrap`, in this process or another.
+            mapping: what it does everything to.
+            sizer: as for `wrap`.
+        """
+        RecordingMapping.__init__(recording, self, mapping, sizer, self._clock)
+
     def attach(self, read: Read, *, remote: bool = False, from_now: bool = False) -> None:
         """Take counts, sizes or fragmentation from the cache's own backend.
 
@@ -204,7 +224,9 @@ class Cache:
                 peak_bytes=ledger.peak_bytes,
                 is_estimate=ledger.is_estimate,
                 reported=state.reported,
+                peak_entries=ledger.peak_entries if ledger.used else None,
                 reported_peak_bytes=state.reported_peak_bytes,
+                reported_peak_entries=state.reported_peak_entries,
                 is_shared=bool(state.answers) and all(b.remote for b in state.answers),
             ),
         )

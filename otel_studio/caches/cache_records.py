@@ -67,6 +67,7 @@ class CachePerformance(Record):
     peak_memory_usage_mb: float | None
     #: True where entries or memory are scaled up from the part that is known key by key.
     size_is_estimate: bool
+    #: Of the memory that its backend holds, the part that is not used, 0 to 1.
     fragmentation_ratio: float | None
     top_accessed_keys: list[KeyAccesses]
     slow_operations: list[SlowAccess]
@@ -94,6 +95,10 @@ class CacheReading:
 
     Counts are totals that only grow; one that falls (a cache that was cleared, a server that
     started anew) counts on from there.
+
+    Raises:
+        ValueError: if `fragmentation` is no share: it is what the backend holds and does not use,
+            by what it holds, 0 to 1.
     """
 
     hits: int | None = None
@@ -104,3 +109,11 @@ class CacheReading:
     max_entries: int | None = None
     memory_bytes: int | None = None
     fragmentation: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        if self.fragmentation is not None and not 0 <= self.fragmentation <= 1:
+            raise ValueError(
+                f"fragmentation={self.fragmentation!r} is no share: give the memory that is held "
+                f"and not used, by what is held, from 0 to 1"
+            )

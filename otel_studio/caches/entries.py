@@ -29,6 +29,7 @@ class EntryLedger:
         self._sizes: dict[int, int | None] = {}
         self._kept_bytes = 0
         self._peak_bytes: int | None = None
+        self._peak_entries = 0
         self._guessed_removals = 0.0
         #: Whether an entry was ever stored: without one, there is no source for the figures.
         self.used = False
@@ -47,6 +48,11 @@ class EntryLedger:
     def entries(self) -> int:
         """How many entries there are."""
         return self._scaled(len(self._sizes))
+
+    @property
+    def peak_entries(self) -> int:
+        """The most entries there were; one more that another makes room for does not count."""
+        return max(self._peak_entries, self.entries)
 
     @property
     def size_bytes(self) -> int | None:
@@ -75,7 +81,9 @@ class EntryLedger:
         self.used = True
         if fingerprint & _MASK >= self._threshold:
             return
-        self.remove(fingerprint)
+        if fingerprint not in self._sizes:
+            self._peak_entries = self.peak_entries
+        self._drop(fingerprint)
         self._sizes[fingerprint] = size
         if size is not None:
             self._kept_bytes += size
@@ -83,12 +91,18 @@ class EntryLedger:
         if len(self._sizes) > self._max_keys:
             self._keep_fewer()
 
-    def remove(self, fingerprint: int) -> None:
+    def remove(self, fingerprint: int, *, makes_room: bool = False) -> None:
         """Note that an entry is gone, or turned out not to be there.
 
         Args:
             fingerprint: a hash of its key.
+            makes_room: whether it went for another, which may have been stored before.
         """
+        if not makes_room:
+            self._peak_entries = self.peak_entries
+        self._drop(fingerprint)
+
+    def _drop(self, fingerprint: int) -> None:
         self._kept_bytes -= self._sizes.pop(fingerprint, None) or 0
 
     def remove_unknown(self) -> None:
@@ -98,10 +112,11 @@ class EntryLedger:
         before = int(self._guessed_removals)
         self._guessed_removals += self.sampled_share
         if int(self._guessed_removals) > before:
-            self.remove(next(iter(self._sizes)))
+            self._drop(next(iter(self._sizes)))
 
     def clear(self) -> None:
         """Note that all entries are gone, and be exact again."""
+        self._peak_entries = self.peak_entries
         self._sizes.clear()
         self._kept_bytes = 0
         self._threshold = _ALL_KEYS
@@ -110,7 +125,7 @@ class EntryLedger:
     def _keep_fewer(self) -> None:
         self._threshold //= 2
         for fingerprint in [key for key in self._sizes if key & _MASK >= self._threshold]:
-            self.remove(fingerprint)
+            self._drop(fingerprint)
 
     def _scaled(self, kept: int) -> int:
         return kept * _ALL_KEYS // self._threshold

@@ -47,6 +47,9 @@ class CacheHandle:
     def __repr__(self) -> str:
         return f"CacheHandle({self.name!r}, service={self.service!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return cache, (self.name, self.service)
+
     def unbind(self) -> None:
         """Ask anew for the cache: another seat is taken."""
         self._cache = None

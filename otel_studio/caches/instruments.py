@@ -130,7 +130,7 @@ FIGURES: tuple[Figure[CachesReading], ...] = (
         "otel_studio.cache.fragmentation",
         "gauge",
         "1",
-        "Memory taken from the system by memory used, where the cache reports it",
+        "Share of the memory held that is not used, where the cache reports it",
         _single(lambda one: sizes_of(one).fragmentation),
     ),
     Figure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Protocol, TypeVar, overload
@@ -49,6 +50,9 @@ class Recorder(Protocol):
 
     def clear(self, entries: int) -> None:
         """Record that all entries went at once."""
+
+    def rewrap(self, recording: Any, mapping: Any, sizer: Any) -> None:
+        """Let a mapping that was copied or unpickled record here."""
 
     def attach(self, read: Read) -> None:
         """Take sizes from the mapping itself."""
@@ -157,6 +161,18 @@ class RecordingMapping(MutableMapping[K, V]):
         entries = len(self._mapping)
         self._mapping.clear()
         self._cache.clear(entries)
+
+    def __copy__(self) -> RecordingMapping[K, V]:
+        copied: RecordingMapping[K, V] = RecordingMapping.__new__(RecordingMapping)
+        self._cache.rewrap(copied, copy.copy(self._mapping), self._sizer)
+        return copied
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._cache, self._mapping, self._sizer  # without the clock
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        cache, mapping, sizer = state
+        cache.rewrap(self, mapping, sizer)
 
     def __contains__(self, key: object) -> bool:
         return key in self._mapping

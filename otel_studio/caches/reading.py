@@ -25,7 +25,9 @@ class CacheSizes:
         peak_bytes: the most that they had.
         is_estimate: whether what was recorded is scaled up, or guessed.
         reported: what the cache's backends say of its size; goes before what was recorded.
+        peak_entries: the most entries that were recorded at once.
         reported_peak_bytes: the most memory that they said.
+        reported_peak_entries: the most entries that they said.
         is_shared: whether a backend outside of the process holds the entries, such as a server
             that others use, too.
     """
@@ -38,6 +40,8 @@ class CacheSizes:
     reported: CacheReading = dataclasses.field(default_factory=CacheReading)
     reported_peak_bytes: int | None = None
     is_shared: bool = False
+    peak_entries: int | None = None
+    reported_peak_entries: int | None = None
 
     def __add__(self, other: CacheSizes) -> CacheSizes:
         """Return the later one; where both are of one moment, always the same of the two."""

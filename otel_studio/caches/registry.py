@@ -167,7 +167,7 @@ class CacheRegistry:
         Args:
             thresholds: by name: `min_hit_rate` (0 to 1, of the last hour),
                 `max_memory_usage_mb`, `max_response_time_ms` (average of the last hour),
-                `max_fragmentation`. `None` takes one away.
+                `max_fragmentation` (0 to 1). `None` takes one away.
             cache: the cache they are for; every cache when not given.
 
         Raises:

@@ -153,8 +153,7 @@ def predictions_of(one: OneCacheReading) -> list[SizePrediction]:
         return []
     by_factor: dict[float, list[tuple[int, float, float]]] = {}
     for part in parts:
-        sizes = _sizes_of_part(part.sizes)
-        entries = sizes.max_entries or sizes.entries
+        entries = _capacity_of(part.sizes)
         if not entries:
             continue
         wanted = [round(factor * entries) for factor in _SIZE_FACTORS]
@@ -166,6 +165,14 @@ def predictions_of(one: OneCacheReading) -> list[SizePrediction]:
         SizePrediction(factor, sum(size for size, _, _ in rows), _mean(rows))
         for factor, rows in by_factor.items()
     ]
+
+
+def _capacity_of(sizes: CacheSizes) -> int | None:
+    """Return how many entries a cache can hold: its limit, or the most that it held."""
+    if sizes.reported.max_entries:
+        return sizes.reported.max_entries
+    recorded = sizes.peak_entries
+    return recorded if sizes.reported.entries is None else sizes.reported_peak_entries
 
 
 def _mean(rows: list[tuple[int, float, float]]) -> float:

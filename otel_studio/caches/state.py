@@ -22,6 +22,7 @@ class CacheState:
         answers: what each backend said last.
         reported: the sizes in those, summed.
         reported_peak_bytes: the most memory in them, ever.
+        reported_peak_entries: the most entries in them, ever.
     """
 
     statistics: CacheStatistics
@@ -30,6 +31,7 @@ class CacheState:
     answers: dict[Backend, Answer] = dataclasses.field(default_factory=dict)
     reported: CacheReading = dataclasses.field(default_factory=CacheReading)
     reported_peak_bytes: int | None = None
+    reported_peak_entries: int | None = None
 
     def answered(self, fresh: Mapping[Backend, Answer], now_ns: int) -> CacheState:
         """Return the state after some answers.
@@ -51,13 +53,13 @@ class CacheState:
         if not answers and self.answers:  # the entries went with what held them
             statistics = statistics.without_entries(keeps_ledger=statistics.keeps_ledger)
         reported = summed(answer.said for answer in answers.values() if answer.said is not None)
-        used, peak = reported.memory_bytes, self.reported_peak_bytes
         return dataclasses.replace(
             self,
             statistics=statistics,
             answers=answers,
             reported=reported,
-            reported_peak_bytes=peak if used is None else max(peak or 0, used),
+            reported_peak_bytes=_peak(self.reported_peak_bytes, reported.memory_bytes),
+            reported_peak_entries=_peak(self.reported_peak_entries, reported.entries),
         )
 
     def attached(self, backend: Backend, beginning: Answer) -> CacheState:
@@ -72,3 +74,7 @@ class CacheState:
             statistics = statistics.without_entries(keeps_ledger=False)
         answers = {**self.answers, backend: beginning}
         return dataclasses.replace(self, statistics=statistics, answers=answers)
+
+
+def _peak(before: int | None, now: int | None) -> int | None:
+    return before if now is None else max(before or 0, now)

@@ -178,17 +178,17 @@ def _count_evictions(evictions: dict[str, int], reason: str, count: int) -> None
 
 def _note_uses(curve: MissRatioCurve, batch: Batch) -> None:
     """Tell the curve of reads, stores and invalidations among the events, in order."""
-    kinds, details, fingerprints = batch.kinds, batch.details, batch.fingerprints
-    if CLEAR in kinds:
-        curve.forget_keys()
-        last = len(kinds) - 1 - kinds[::-1].index(CLEAR)
-        kinds, details = kinds[last + 1 :], details[last + 1 :]
-        fingerprints = fingerprints[last + 1 :]
-    changes = [
-        (_ROLES[kind], fingerprint)
-        for kind, detail, fingerprint in zip(kinds, details, fingerprints, strict=True)
-        if kind != EVICT or detail not in _TO_MAKE_ROOM
-    ]
+    changes: list[tuple[int, int]] = []
+    for kind, detail, fingerprint in zip(
+        batch.kinds, batch.details, batch.fingerprints, strict=True
+    ):
+        if kind == CLEAR:
+            if changes:
+                curve.observe(*zip(*changes, strict=True))
+                changes = []
+            curve.forget_keys()
+        elif kind != EVICT or detail not in _TO_MAKE_ROOM:
+            changes.append((_ROLES[kind], fingerprint))
     if changes:
         curve.observe(*zip(*changes, strict=True))
 
@@ -207,7 +207,7 @@ def _note_changes(ledger: EntryLedger, evictions: dict[str, int], batch: Batch) 
             if fingerprint == batch.unknown:
                 ledger.remove_unknown()
             else:
-                ledger.remove(fingerprint)
+                ledger.remove(fingerprint, makes_room=detail in _TO_MAKE_ROOM)
         elif kind == CLEAR:
             _count_evictions(evictions, "cleared", detail if isinstance(detail, int) else 0)
             ledger.clear()

@@ -1,16 +1,20 @@
-"""Sends log records to OpenTelemetry exporters, through OpenTelemetry's own handler."""
+"""Sends log records to OpenTelemetry exporters, as OpenTelemetry's own handler writes them."""
 
 from __future__ import annotations
 
+import copy
 import logging
+import threading
 import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import _logs
 from opentelemetry import context as context_api
 
 from otel_studio.base.otel_private import SUPPRESS_KEY
-from otel_studio.logs.joining import EXCEPTION_ATTRIBUTE
+from otel_studio.logs.record_redaction import CleanText, event_of
 from otel_studio.spans.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -27,13 +31,17 @@ _WIRE_NAMES: dict[str, str | None] = {
     "studio_ended_run": "studio.ended_run",
     "duration_ms": "studio.duration_ms",
     "held_back": "studio.held_back",
-    EXCEPTION_ATTRIBUTE: None,
 }
-_EXCEPTION_NAMES = ("exception.type", "exception.message", "exception.stacktrace")
+
+
+class _Here(threading.local):
+    """What the calling thread sends: `None`, or the records that came while it did."""
+
+    waiting: deque[logging.LogRecord] | None = None
 
 
 class LogExport:
-    """A logger provider of ours, and the handler on the root logger that feeds it.
+    """A logger provider of ours, fed record by record; no handler of ours is on any logger.
 
     Args:
         resource: who emits the records.
@@ -51,25 +59,47 @@ class LogExport:
         for exporter in self.exporters:
             self.provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
         self._handler = _handler(self.provider)
-        self._handler.addFilter(_not_from_an_exporter)
-        self._installed = False
+        # `dictConfig` flushes every handler that is alive, on any logger or on none.
+        self._handler.flush = _nothing  # type: ignore[method-assign]
+        self._here = _Here()
 
-    def install(self) -> None:
-        """Add the handler to the root logger, unless another of its kind is there already."""
-        self._installed = True
-        self.keep_installed()
+    def wants(self, record: logging.LogRecord, logger: logging.Logger | None) -> bool:
+        """Tell whether a record is to be sent.
 
-    def keep_installed(self) -> None:
-        """Add the handler again where the program has configured `logging` anew."""
-        root = logging.getLogger()
-        kind = type(self._handler).__name__
-        if self._installed and not any(type(h).__name__ == kind for h in root.handlers):
-            root.addHandler(self._handler)
+        Not what exporters log while they send: sending it would make more of it. Nor what
+        another OpenTelemetry handler of the program's sends already.
 
-    def uninstall(self) -> None:
-        """Take the handler off the root logger."""
-        self._installed = False
-        logging.getLogger().removeHandler(self._handler)
+        Args:
+            record: of any library.
+            logger: whose record it is, `None` for that of another library.
+        """
+        if context_api.get_value(SUPPRESS_KEY) and not hasattr(record, "studio_ended_run"):
+            return False
+        return logger is None or not _is_sent_by_another(logger)
+
+    def send(self, record: logging.LogRecord, text: CleanText) -> None:
+        """Let a record wait to be sent; it stays as it is.
+
+        Args:
+            record: what the program logged.
+            text: what it says without secrets.
+        """
+        copied = copy.copy(record)
+        copied.msg, copied.args = text.message, None
+        if isinstance(record.msg, Mapping) and "event" in record.msg:  # structlog's
+            copied.msg, fields = event_of(record.msg)
+            for name, value in fields.items():
+                copied.__dict__.setdefault(name, value)
+        waiting = self._here.waiting
+        if waiting is not None:  # a finalizer logs while the SDK holds locks of its own
+            waiting.append(copied)
+            return
+        waiting = self._here.waiting = deque([copied])
+        try:
+            while waiting:
+                self._handler.emit(waiting.popleft())
+        finally:
+            self._here.waiting = None
 
     def force_flush(self, timeout: float) -> bool:
         """Send what waits.
@@ -95,9 +125,27 @@ def _handler(provider: LoggerProvider) -> logging.Handler:
         return LoggingHandler(logger_provider=provider)
 
 
-def _not_from_an_exporter(record: logging.LogRecord) -> bool:
-    """Refuse what exporters log while they send: sending it would make more of it."""
-    return not context_api.get_value(SUPPRESS_KEY) or hasattr(record, "studio_ended_run")
+def _nothing() -> None:
+    """Stand for the flush of a handler: `force_flush` and `shutdown` send what waits."""
+
+
+def _is_sent_by_another(logger: logging.Logger | None) -> bool:
+    """Tell whether a handler of OpenTelemetry's kind sends what a logger's handlers get."""
+    while logger is not None:
+        for handler in logger.handlers:
+            if type(handler).__name__ == "LoggingHandler" and _sends(handler):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _sends(handler: logging.Handler) -> bool:
+    """Tell whether a handler has a provider behind it that does more than nothing."""
+    provider: Any = getattr(handler, "_logger_provider", None)
+    if type(provider).__name__ == "ProxyLoggerProvider":
+        provider = _logs.get_logger_provider()
+    idle = ("ProxyLoggerProvider", "NoOpLoggerProvider", "NoneType")
+    return type(provider).__name__ not in idle
 
 
 def _cleaner(redactor: Redactor) -> Any:
@@ -129,11 +177,8 @@ def clean(record: Any, redactor: Redactor) -> None:
     values: dict[str, Any] = {}
     for name, value in dict(attributes).items():
         wire_name = _WIRE_NAMES.get(name, name)
-        if wire_name is not None and value not in ("", None):
+        if wire_name is not None and not _is_empty(value):
             values[wire_name] = redactor.value(name, value)
-    exception = dict(attributes).get(EXCEPTION_ATTRIBUTE)
-    if exception is not None:
-        values.update(zip(_EXCEPTION_NAMES, exception, strict=False))
     for name in list(attributes):
         del attributes[name]
     for name, value in values.items():
@@ -142,3 +187,7 @@ def clean(record: Any, redactor: Redactor) -> None:
         record.body = redactor.text(record.body)
     elif record.body is not None:
         record.body = redactor.value("", record.body)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value)

@@ -1,49 +1,67 @@
-"""Gives every record of the standard `logging` the ids of the operation it is made in."""
+"""Gives every record of the standard `logging` the ids of its operation, and takes it once."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import traceback
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_studio.base.guard import report_internal_error
 from otel_studio.logs.level_counts import LevelCounts
+from otel_studio.logs.made_records import MadeRecords
+from otel_studio.logs.record_redaction import ID_NAMES, RecordRedactor
 from otel_studio.logs.runs import RunFinder, RunRecords
-from otel_studio.spans.ended_run import KeptLog, OpenRun
-from otel_studio.spans.redaction import REDACTED, Redactor
+from otel_studio.spans.ended_run import KeptLog
+from otel_studio.spans.redaction import Redactor
+
+if TYPE_CHECKING:
+    from otel_studio.logs.export import LogExport
 
 #: The attributes that a record carries, empty outside of any operation. For
 #: `logging.Formatter(format, defaults=NO_IDS)`: records made before `configure()` and after
 #: `shutdown()` have none, and a format string that names them would lose such a record.
-NO_IDS = {"trace_id": "", "span_id": "", "studio_service": "", "studio_operation": ""}
-#: Where a record carries type, message and stack of an exception that held a secret.
-EXCEPTION_ATTRIBUTE = "studio_exception"
+NO_IDS = dict.fromkeys(ID_NAMES, "")
 
 _MAX_MESSAGE = 2_000
 _MAX_EXCEPTION = 8_000
+#: How deep records are read that were made while another one was read; deeper ones are counted.
+_MAX_NESTED = 4
 
-_joining = threading.local()
+
+class _Here(threading.local):
+    """What goes on in the calling thread."""
+
+    #: How many records are being taken, one inside another.
+    depth = 0
+    #: The record that the program's handlers are given just now.
+    record: logging.LogRecord | None = None
+
+
+_here = _Here()
+#: The joins that are installed, for records of other libraries than `logging`.
+_installed: list[LogJoin] = []
 
 
 class LogJoin:
-    """Joins records to runs from `install()` to `uninstall()`.
+    """Joins records to runs from `install()` to `uninstall()`, and takes each of them once.
 
-    It wraps `logging.Logger.makeRecord`, through which each record passes once, whatever the
-    handlers are. The record factory would be too early: `logging` refuses an `extra` whose
-    name the factory has set already, and `extra={"trace_id": ...}` is common.
-
-    What is secret is taken out of the record itself, so every handler of the program gets
-    it redacted.
+    A record gets its ids where it is made, in `Logger.makeRecord`, so that filters see them.
+    (The record factory would be too early: `logging` refuses an `extra` whose name the factory
+    has set already, and `extra={"trace_id": ...}` is common.) It is counted, kept and sent where
+    its logger hands it to the program's handlers, in `Logger.callHandlers`, whatever these are: no
+    handler of ours is on any logger, which would turn `basicConfig()` and the last resort off.
+    A record that is made and given to a handler past every logger is taken there.
 
     Args:
         finder: finds the run that goes on.
         redactor: knows what is secret.
         kept: keeps the last records with their runs, or `None` to keep none.
         counts: counts the records by level.
+        redacts_records: whether secrets are taken out of the records themselves too, so that
+            the program's own handlers get them redacted.
     """
 
     def __init__(
@@ -52,13 +70,18 @@ class LogJoin:
         redactor: Redactor,
         kept: RunRecords | None,
         counts: LevelCounts,
+        redacts_records: bool = False,
     ) -> None:
         self._finder = finder
-        self._redactor = redactor
+        self.redactor = redactor
+        self._records = RecordRedactor(redactor)
         self._kept = kept
         self._counts = counts
-        self._original: Callable[..., logging.LogRecord] | None = None
-        self._wrapper: Callable[..., logging.LogRecord] | None = None
+        self.redacts_records = redacts_records and not redactor.is_idle
+        #: Sends the records, where they are exported.
+        self.export: LogExport | None = None
+        self._made = MadeRecords()
+        self._patches: list[tuple[type, str, Any, Any]] = []
         self._active = False
 
     def install(self) -> None:
@@ -66,16 +89,10 @@ class LogJoin:
         if self._active:
             return
         self._active = True
-        original = self._original = logging.Logger.makeRecord
-
-        def make_record(logger: logging.Logger, *args: Any, **kwargs: Any) -> logging.LogRecord:
-            record = original(logger, *args, **kwargs)
-            if self._active:
-                self.join(record)
-            return record
-
-        self._wrapper = make_record
-        logging.Logger.makeRecord = make_record  # type: ignore[assignment,method-assign]
+        self._patch(logging.Logger, "makeRecord", self._make_record)
+        self._patch(logging.Logger, "callHandlers", self._call_handlers)
+        self._patch(logging.Handler, "handle", self._handle)
+        _installed.append(self)
 
     def uninstall(self) -> None:
         """Leave `logging` as it was found.
@@ -83,31 +100,135 @@ class LogJoin:
         Where something else has wrapped it in between, our part stays below and does nothing.
         """
         self._active = False
-        if self._original is not None and logging.Logger.makeRecord is self._wrapper:
-            logging.Logger.makeRecord = self._original  # type: ignore[method-assign]
+        if self in _installed:
+            _installed.remove(self)
+        for owner, name, original, ours in self._patches:
+            if getattr(owner, name) is ours:
+                setattr(owner, name, original)
+        self._patches = []
 
-    def join(self, record: logging.LogRecord) -> None:
-        """Give one record its ids, take secrets out of it, count it and keep its text.
+    def _patch(self, owner: type, name: str, wrap: Callable[[Any], Any]) -> None:
+        original = getattr(owner, name)
+        ours = wrap(original)
+        ours.__wrapped__ = original
+        self._patches.append((owner, name, original, ours))
+        setattr(owner, name, ours)
+
+    def _make_record(self, original: Callable[..., logging.LogRecord]) -> Any:
+        def make_record(logger: logging.Logger, *args: Any, **kwargs: Any) -> logging.LogRecord:
+            record = original(logger, *args, **kwargs)
+            if self._active:
+                self.identify(record)
+            return record
+
+        return make_record
+
+    def _call_handlers(self, original: Callable[..., None]) -> Any:
+        def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+            if not self._active:
+                return original(logger, record)
+            self._take_from_logger(logger, record)
+            outer, _here.record = _here.record, record
+            try:
+                return original(logger, record)
+            finally:
+                _here.record = outer
+
+        return call_handlers
+
+    def _handle(self, original: Callable[..., Any]) -> Any:
+        def handle(handler: logging.Handler, record: logging.LogRecord) -> Any:
+            if self._made and self._active and self._made.discard(record):
+                self.take(record)
+            return original(handler, record)
+
+        return handle
+
+    def identify(self, record: logging.LogRecord) -> None:
+        """Give a record that was just made the ids of the run it is made in.
 
         Args:
-            record: a record that was just made. One of ours about an ended run keeps its ids.
+            record: one of ours about an ended run has its ids already.
         """
-        # What is done here may log (an argument's __str__): such a record gets its ids alone.
-        nested = getattr(_joining, "inside", False)
-        _joining.inside = True
         try:
-            if hasattr(record, "studio_ended_run"):
-                return
-            run = self._identify(record.__dict__)
-            if not nested:
-                self._join(record, run)
+            if not hasattr(record, "studio_ended_run"):
+                self._set_ids(record.__dict__)
+            self._made.add(record)
         except Exception as error:
             report_internal_error("joining a log record to its operation", error)
-        finally:
-            _joining.inside = nested
 
-    def _identify(self, fields: dict[str, Any]) -> OpenRun | None:
-        """Set the ids in a record's fields, and return the run that goes on."""
+    def _take_from_logger(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        if self._made.discard(record):
+            self.take(record, logger)
+        elif "studio_service" not in record.__dict__:  # made past `makeRecord`
+            self._set_ids(record.__dict__)
+            self.take(record, logger)
+        # else: taken before; a queue or another process hands it, or a copy of it, on
+
+    def take(self, record: logging.LogRecord, logger: logging.Logger | None = None) -> None:
+        """Count a record, keep its text with its run, and send it; all without secrets.
+
+        Args:
+            record: has its ids.
+            logger: whose record it is, `None` for that of another library.
+        """
+        # What is done here may log (an argument's __str__, a finalizer).
+        _here.depth += 1
+        try:
+            self._take(record, logger, _here.depth <= _MAX_NESTED)
+        except Exception as error:
+            report_internal_error("taking a log record", error)
+        finally:
+            _here.depth -= 1
+
+    def take_of(self, record: logging.LogRecord) -> None:
+        """Take a record that stands for what another library logged.
+
+        Args:
+            record: made for us alone; gets its ids here.
+        """
+        self._set_ids(record.__dict__)
+        self.take(record)
+
+    def _take(
+        self, record: logging.LogRecord, logger: logging.Logger | None, is_read: bool
+    ) -> None:
+        is_report = hasattr(record, "studio_ended_run")
+        run = None if is_report else self._finder.current()[1]
+        if run is not None:
+            self._counts.add(run._tracer.name, run._name, record.levelname)
+        elif not is_report:
+            self._counts.add("", "", record.levelname)
+        keeps = run is not None and self._kept is not None
+        sends = self.export is not None and self.export.wants(record, logger)
+        if not is_read or not (keeps or sends or self.redacts_records):
+            return
+        text = self._records.text(record)
+        if keeps:
+            self._keep(run, record, text.message)
+        if sends and self.export is not None:
+            self.export.send(record, text)
+        if self.redacts_records:
+            self._records.redact(record, text)
+
+    def _keep(self, run: Any, record: logging.LogRecord, message: str) -> None:
+        exception = self._records.exception(record)
+        kept = KeptLog(
+            round(record.created * 1e9),
+            record.levelname,
+            record.name,
+            _cut(message, _MAX_MESSAGE),
+            None if exception is None else _cut(exception, _MAX_EXCEPTION),
+        )
+        if self._kept is not None:
+            self._kept.add(run, kept)
+
+    def _set_ids(self, fields: dict[str, Any]) -> None:
+        for name, value in self.ids().items():
+            fields.setdefault(name, value)
+
+    def ids(self) -> dict[str, str]:
+        """Return the ids of the run that goes on, empty outside of any."""
         span, run = self._finder.current()
         trace_id = span_id = service = operation = ""
         if span is not None:
@@ -117,78 +238,18 @@ class LogJoin:
                 span_id = format_span_id(context.span_id)
         if run is not None:
             service, operation = run._tracer.name, run._name
-        for name, value in zip(NO_IDS, (trace_id, span_id, service, operation), strict=True):
-            fields.setdefault(name, value)
-        return run
+        return dict(zip(ID_NAMES, (trace_id, span_id, service, operation), strict=True))
 
-    def _join(self, record: logging.LogRecord, run: OpenRun | None) -> None:
-        fields = record.__dict__
-        if run is None:
-            self._counts.add("", "", record.levelname)
-        else:
-            self._counts.add(run._tracer.name, run._name, record.levelname)
-        message = self._redacted_message(record)
-        exception = self._redacted_exception(record)
-        self._redact_fields(fields)
-        if run is not None and self._kept is not None:
-            self._kept.add(
-                run,
-                KeptLog(
-                    round(record.created * 1e9),
-                    record.levelname,
-                    record.name,
-                    _cut(message, _MAX_MESSAGE),
-                    None if exception is None else _cut(exception, _MAX_EXCEPTION),
-                ),
-            )
 
-    def _redacted_message(self, record: logging.LogRecord) -> str:
-        redactor = self._redactor
-        if isinstance(record.args, Mapping):
-            # `"%(password)s" % {...}` leaves no name in the text to tell the secret by.
-            record.args = redactor.mapping(record.args)
-        if isinstance(record.msg, Mapping):  # as structlog's own formatter takes it
-            record.msg = redactor.mapping(record.msg)
-            return redactor.text(str(record.msg))
-        try:
-            message = record.getMessage()
-        except Exception:  # wrong arguments: every handler says so by itself
-            return redactor.text(str(record.msg))
-        found = redactor.text(message)
-        if found is not message:
-            record.msg, record.args = found, None
-        return found
+def installed_joins() -> list[LogJoin]:
+    """Return the joins that are installed, the first one first."""
+    return list(_installed)
 
-    def _redacted_exception(self, record: logging.LogRecord) -> str | None:
-        redactor = self._redactor
-        if record.stack_info:
-            record.stack_info = redactor.text(record.stack_info)
-        error = record.exc_info
-        if not isinstance(error, tuple) or error[1] is None:
-            return None
-        text = "".join(traceback.format_exception(*error)).rstrip("\n")
-        found = redactor.text(text)
-        if found is not text:
-            # Handlers that render the exception themselves must not get at the secret.
-            record.exc_text, record.exc_info = found, None
-            message = redactor.text(str(error[1]))
-            setattr(record, EXCEPTION_ATTRIBUTE, (error[0].__name__, message, found))
-        return found
 
-    def _redact_fields(self, fields: dict[str, Any]) -> None:
-        for name in [name for name in fields if name not in _STANDARD]:
-            value = fields[name]
-            if self._redactor.is_secret(name):
-                fields[name] = REDACTED
-            elif isinstance(value, str | bytes | list | tuple | Mapping):
-                fields[name] = self._redactor.value(name, value)
+def handled_record() -> logging.LogRecord | None:
+    """Return the record of `logging` that handlers are given just now in the calling thread."""
+    return _here.record
 
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-#: What every record has: `extra` is the rest.
-_STANDARD = frozenset(
-    {*logging.makeLogRecord({}).__dict__, "taskName", "message", "asctime", *NO_IDS}
-) | {EXCEPTION_ATTRIBUTE}

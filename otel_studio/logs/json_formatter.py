@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any
 
 from otel_studio.base.record import iso_time
-from otel_studio.logs.joining import EXCEPTION_ATTRIBUTE, NO_IDS
+from otel_studio.logs.joining import NO_IDS
 
 try:
     from pythonjsonlogger.json import JsonFormatter as _Base
@@ -34,6 +35,17 @@ class JsonFormatter(_Base):
     def __init__(self, **options: Any) -> None:
         super().__init__(reserved_attrs=_RESERVED, **options)
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record; the text of its exception is the one that it has already.
+
+        Args:
+            record: any.
+        """
+        if record.exc_text and record.exc_info:
+            record = copy.copy(record)
+            record.exc_info = None
+        return str(super().format(record))
+
     def add_fields(
         self,
         log_data: dict[str, Any],
@@ -55,6 +67,5 @@ _RESERVED = [
     *logging.makeLogRecord({}).__dict__,
     *("message", "asctime", "taskName"),
     *NO_IDS,
-    EXCEPTION_ATTRIBUTE,
     "studio_ended_run",
 ]

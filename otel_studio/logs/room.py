@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from otel_studio.base.clock import Clock
-from otel_studio.base.guard import report_internal_error
 from otel_studio.logs.joining import LogJoin
 from otel_studio.logs.level_counts import LevelCounts, LogCount, log_counts
 from otel_studio.logs.reading import LogsReading
@@ -29,8 +28,8 @@ class StudioLogs:
     """Joins the standard `logging` to the operations of one Studio, between start and stop.
 
     Args:
-        settings: `log_level`, `log_rate`, `log_records_per_run`, `slow_threshold`, and
-            `logging`: whether ended runs are reported and kept records are wanted.
+        settings: `log_level`, `log_rate`, `log_records_per_run`, `slow_threshold`, `redact_logs`,
+            and `logging`: whether ended runs are reported and kept records are wanted.
         clock: tells when what was held back is overdue.
         ended: the buffer of ended spans.
         redactor: knows what is secret.
@@ -68,7 +67,13 @@ class StudioLogs:
             {} if slow_thresholds is None else slow_thresholds,
         )
         self._counts = LevelCounts(self._reporter.wake)
-        self._join = LogJoin(RunFinder(provider, find_foreign), redactor, self._kept, self._counts)
+        self._join = LogJoin(
+            RunFinder(provider, find_foreign),
+            redactor,
+            self._kept,
+            self._counts,
+            redacts_records=settings.redact_logs,
+        )
         self._export: LogExport | None = None
 
     def export_to(self, resource: Resource, exporters: Sequence[Any]) -> None:
@@ -80,7 +85,7 @@ class StudioLogs:
         """
         from otel_studio.logs.export import LogExport
 
-        self._export = LogExport(resource, exporters, self._redactor)
+        self._export = self._join.export = LogExport(resource, exporters, self._redactor)
 
     @property
     def exporters(self) -> list[Any]:
@@ -98,8 +103,6 @@ class StudioLogs:
     def start(self) -> None:
         """Begin to join records, and to report."""
         self._join.install()
-        if self._export is not None:
-            self._export.install()
         self._reporter.start()
 
     def stop(self, timeout: float = 1.0) -> None:
@@ -113,8 +116,6 @@ class StudioLogs:
         self._ended.fold()
         self._reporter.stop(timeout)
         self._join.uninstall()
-        if self._export is not None:
-            self._export.uninstall()
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Write the reports that wait and send every record.
@@ -167,8 +168,3 @@ class StudioLogs:
 
     def _look_after(self) -> None:
         self._counts.fold()
-        if self._export is not None:
-            try:
-                self._export.keep_installed()
-            except Exception as error:
-                report_internal_error("keeping the log handler installed", error)

@@ -172,7 +172,7 @@ def _is_defined_in(module: ModuleType, value: Any) -> bool:
 def _track_value(module: ModuleType, name: str, value: Any) -> None:
     from otel_studio.operations.decorator import track
     from otel_studio.operations.instrument_services import instrument
-    from otel_studio.operations.wrapping import TRACKED_MARK
+    from otel_studio.operations.standing_in import TRACKED_MARK
 
     if isinstance(value, type):
         instrument(value, service=module.__name__)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from opentelemetry import trace as trace_api
 from opentelemetry.context import Context
@@ -264,6 +265,17 @@ class Binding:
         self.port: Port | None = None
         self._generation = 0
         seat.keep_bound(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What it is made of: its port, of locks and clocks, is another process's own.
+        make = functools.partial(Binding, slow_threshold=self.slow_threshold, labels=self.labels)
+        return make, (self.service, self.name, self.attributes)
+
+    def __copy__(self) -> Self:
+        return self  # one operation, whoever holds it
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def bind(self) -> Port:
         """Return the port of the seat that is taken, and keep it while it is."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from opentelemetry.util import types
 
 from otel_studio.operations.arguments import checked_service, exception_types, texts
 from otel_studio.operations.binding import Binding
+from otel_studio.operations.decorator_order import warn_of_order
+from otel_studio.operations.descriptors import remade
+from otel_studio.operations.tasks import track_inside
 from otel_studio.operations.wrapping import Options, wrap
 
 #: What can be decorated; a type checker sees the same thing come back.
@@ -51,8 +55,11 @@ def track(
 
     For functions, coroutine functions, generators and async generators (whose duration is
     their whole life, the consumer's time included), methods, `classmethod` and
-    `staticmethod` on either side of the decorator, callable objects and `functools.partial`.
-    The methods of a whole class are `instrument`'s.
+    `staticmethod`, `property`, `functools.cached_property` and `partialmethod` on either side of
+    the decorator. What stands for a callable object, a builtin or a `functools.partial` is of its
+    type to anyone who asks, with its attributes. A Celery task, a Dramatiq actor or a Click command
+    is returned itself, and the function that it runs is tracked. The methods of a whole class
+    are `instrument`'s.
 
     Args:
         target: the callable, when used bare; else the operation's name. By default the
@@ -74,6 +81,11 @@ def track(
         TypeError: if an argument is of the wrong type, or a class is decorated.
         ValueError: if `capture_args` names no parameter, or `slow_threshold` is not positive.
 
+    Warns:
+        DecoratorOrderWarning: above a route's decorator (Flask, FastAPI, Starlette, aiohttp,
+            Typer), which has registered the untracked function: `@app.get(...)` goes above
+            `@track`.
+
     Example:
         >>> @track("resize", service="preview-service", capture_args=("path",))
         ... def resize(path: str) -> int:
@@ -82,7 +94,8 @@ def track(
         8
     """
     name: str | None = None
-    bare = target is not None and not isinstance(target, str)
+    # By its type: `isinstance` would evaluate what stands for something that is made later.
+    bare = target is not None and not issubclass(type(target), str)
     if not bare:
         name = target
         if name == "":
@@ -113,9 +126,14 @@ def track(
     threshold = None if slow_threshold is None else float(slow_threshold)
 
     def decorate(target: Any) -> Any:
-        if isinstance(target, (classmethod, staticmethod)):
-            return type(target)(decorate(target.__func__))
+        if track_inside(target, decorate):
+            return target
+        descriptor = remade(target, decorate)
+        if descriptor is not None:
+            return descriptor
         _check_target(target)
+        if type(target) is FunctionType:
+            warn_of_order(target)
         binding = Binding(
             service or _module_of(target),
             name or _name_of(target),

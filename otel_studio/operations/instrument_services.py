@@ -28,8 +28,9 @@ def instrument(
     """Make the methods of an object or a class, or the functions of a module, operations.
 
     A class and a module are changed in place. An object goes on as it is, its class replaced
-    by a subclass of it: `isinstance`, attributes, special methods and pickling stay as they
-    were; an object that does not allow this is returned behind a proxy.
+    by a subclass of it, of which no hook of the class hears: `isinstance`, attributes, special
+    methods and pickling stay as they were; an object that does not allow this is returned behind
+    a proxy.
 
     Where `service` is not given, several services can be tracked at once, each under its own
     name:

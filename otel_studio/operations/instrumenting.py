@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_studio.operations.binding import Binding
-from otel_studio.operations.wrapping import TRACKED_MARK, Options, wrap
+from otel_studio.operations.standing_in import TRACKED_MARK
+from otel_studio.operations.subclassing import class_slot, quiet_subclass
+from otel_studio.operations.wrapping import Options, wrap
 
 _ORIGINAL = "__otel_studio_original__"
 _PLAN = "__otel_studio_plan__"
-#: The class's own slot for an object's class, past any `__setattr__` of the program's.
-_class_slot: Any = object.__dict__["__class__"]
 #: Special methods that Python's own machinery calls: never tracked, and a proxy has its own.
 _PLUMBING = frozenset(
     f"__{name}__"
@@ -109,9 +109,9 @@ def _instrument_object(target: Any, plan: Plan) -> Any:
         return target
     try:
         subclass = _known_subclass(cls, plan) or _make_subclass(cls, plan)
-        _class_slot.__set__(target, subclass)
+        class_slot.__set__(target, subclass)
     except Exception:
-        # A final class, a layout of C's, a metaclass or an `__init_subclass__` that refuses.
+        # A final class, a layout of C's, an enumeration.
         return _make_proxy(target, _methods_of(cls, plan))
     return target
 
@@ -136,11 +136,11 @@ def _methods_of(cls: type, plan: Plan) -> dict[str, Any]:
 def _make_subclass(cls: type, plan: Plan) -> type:
     def reduce(self: Any, protocol: Any) -> Any:
         # Pickled as what it was: the subclass cannot be imported where it is loaded.
-        _class_slot.__set__(self, cls)
+        class_slot.__set__(self, cls)
         try:
             return cls.__reduce_ex__(self, protocol)  # type: ignore[call-arg]  # unbound
         finally:
-            _class_slot.__set__(self, made)
+            class_slot.__set__(self, made)
 
     namespace = {
         **_methods_of(cls, plan),
@@ -152,10 +152,9 @@ def _make_subclass(cls: type, plan: Plan) -> type:
         "__doc__": cls.__doc__,
         "__reduce_ex__": reduce,
         _ORIGINAL: cls,
+        _PLAN: plan,
     }
-    made: type = type(cls)(cls.__name__, (cls,), namespace)
-    # Last: one that `__init_subclass__` has refused is among the subclasses until it is collected.
-    type.__setattr__(made, _PLAN, plan)
+    made = quiet_subclass(cls, namespace)
     return made
 
 

@@ -13,6 +13,7 @@ from opentelemetry.util import types
 from otel_studio.base.collecting import is_collecting
 from otel_studio.base.guard import note_once, report_internal_error, warn_once
 from otel_studio.operations.binding import Binding, Port, get_context, mark_failed, span_of
+from otel_studio.operations.elsewhere import identity_of, span_elsewhere
 
 
 class RunView:
@@ -31,6 +32,12 @@ class RunView:
     def trace_id(self) -> str:
         """The trace id, as 32 hexadecimal digits."""
         return trace_api.format_trace_id(self.span.get_span_context().trace_id)
+
+    def __copy__(self) -> Any:
+        return self  # a run is one, however many hold it
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.__copy__()
 
     def set_attribute(self, key: str, value: types.AnyValue) -> None:
         """Set one attribute of the run.
@@ -81,6 +88,16 @@ class OperationRun(RunView):
         self._port: Port | None = None
         self._reentries = 0
         self._run = run
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._run is None:  # not entered yet
+            return OpenOperationRun, (self._binding, self._expected, None, self._attributes)
+        return _run_elsewhere, identity_of(self.span)
+
+    def __copy__(self) -> OperationRun:
+        if self._run is None:
+            return OpenOperationRun(self._binding, self._expected, None, self._attributes)
+        return self
 
     def __repr__(self) -> str:
         return _shown("OperationRun", self, self._binding)
@@ -161,6 +178,9 @@ class Tracker(RunView):
         self._binding = binding
         self._port = binding.port or binding.bind()
         self._run = self._port.start()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _tracker_elsewhere, (self._binding, *identity_of(self.span))
 
     def __repr__(self) -> str:
         return _shown("Tracker", self, self._binding)
@@ -244,6 +264,30 @@ class OpenTracker(Tracker):
             binding.name,
         )
         port.abandon(run)
+
+
+class TrackerElsewhere(Tracker):
+    """A tracker that was pickled: it tells of its run, which the process that has it ends."""
+
+    __slots__ = ()
+
+    def __init__(self, binding: Binding, run: Span) -> None:
+        self._binding = binding
+        self._run = run
+
+    def complete(self) -> None:
+        """Do nothing: the process that started the run ends it."""
+
+    def fail(self, error: BaseException | str) -> None:
+        """Do nothing: the process that started the run ends it."""
+
+
+def _tracker_elsewhere(binding: Binding, *identity: int) -> Tracker:
+    return TrackerElsewhere(binding, span_elsewhere(*identity))
+
+
+def _run_elsewhere(*identity: int) -> OperationRun:
+    return OperationRun(None, (), span_elsewhere(*identity))
 
 
 def current_operation() -> OperationRun | None:

@@ -63,6 +63,10 @@ class MemoryProbe:
     def _forget(self, _: object) -> None:
         self._seat.forget_memory(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Closed: what is sampled is memory of this process, and sampled once.
+        return MemoryProbe, (self.service, None)
+
     def track(self, tracker: Any) -> None:
         """Hand the source to a tracker of memory (see `process.service_memory`)."""
         source = None if self._source is None else self._source()
@@ -87,6 +91,9 @@ class Service:
 
     def __repr__(self) -> str:
         return f"Service({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return service, (self.name,)  # a copy and what is unpickled are the one of that name
 
     def operation(
         self,

@@ -15,27 +15,13 @@ from opentelemetry.context import Context
 
 from otel_studio.base.collecting import is_collecting
 from otel_studio.base.guard import report_internal_error
+from otel_studio.operations import binding as contexts
 from otel_studio.operations import seat
-from otel_studio.operations.binding import (
-    Binding,
-    Port,
-    get_context,
-    reset_context,
-    set_context,
-    span_of,
-)
+from otel_studio.operations.binding import Binding, Port, span_of
+from otel_studio.operations.standing_in import TRACKED_MARK, is_function, stand_in
 
 ARGUMENT_PREFIX = "studio.argument."
-#: What a wrapper carries, so that nothing is tracked twice.
-TRACKED_MARK = "__otel_studio_tracked__"
 _INT64_LIMIT = 2**63
-#: Types whose instances have no methods worth offering on a wrapper.
-_FUNCTION_TYPES = (
-    types.FunctionType,
-    types.MethodType,
-    types.BuiltinFunctionType,
-    functools.partial,
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +40,8 @@ class Options:
 def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Callable[..., Any]:
     """Return a wrapper of the function's own kind: plain, coroutine, generator, async generator.
 
+    For a callable that is no function it is behind what stands for the callable.
+
     Args:
         function: any callable that is not a class.
         binding: the operation it becomes.
@@ -63,8 +51,8 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
     called: Any = function
     while isinstance(called, functools.partial):
         called = called.func
-    if not inspect.isroutine(called):
-        called = type(called).__call__  # a callable object
+    if not hasattr(called, "__code__"):
+        called = called.__call__  # a callable object
     wrapper: Any
     if inspect.isasyncgenfunction(called):
         wrapper = _async_generator(function, binding, options.expected, capture)
@@ -77,23 +65,17 @@ def wrap(function: Callable[..., Any], binding: Binding, options: Options) -> Ca
             wrapper = types.coroutine(wrapper)  # it can be awaited
     else:
         wrapper = _plain(function, binding, options.expected, capture)
+    if not is_function(function):
+        functools.update_wrapper(wrapper, getattr(function, "__call__"))  # noqa: B004, B009
+        remake = functools.partial(wrap, binding=binding, options=options)
+        return stand_in(function, wrapper, remake)
     functools.update_wrapper(wrapper, function)
-    if not hasattr(function, "__name__"):  # partial and callable objects have none
-        wrapper.__name__ = binding.name.rpartition(".")[2]
-        wrapper.__qualname__ = binding.name
-    if not isinstance(function, _FUNCTION_TYPES):
-        _copy_methods(function, wrapper)
     setattr(wrapper, TRACKED_MARK, True)
     return wrapper  # type: ignore[no-any-return]
 
 
-def _copy_methods(function: Any, wrapper: Any) -> None:
-    """Offer what a callable of a type of its own can do: `cache_clear` of `functools.lru_cache`."""
-    for name, member in inspect.getmembers_static(type(function), callable):
-        if not name.startswith("_") and not hasattr(wrapper, name) and hasattr(member, "__get__"):
-            setattr(wrapper, name, member.__get__(function))
-
-
+# A wrapper that cloudpickle ships is sent with what it names: `contexts` is a module, which goes by
+# its name; the functions in it are methods of a `ContextVar`, which cannot go at all.
 _Capture = Callable[[tuple[Any, ...], dict[str, Any]], Mapping[str, Any]]
 
 
@@ -104,7 +86,7 @@ def _plain(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        context = get_context()
+        context = contexts.get_context()
         port = run = None
         try:  # around the start as well: a signal handler's exception may come right after it
             port = binding.port or binding.bind()
@@ -134,7 +116,7 @@ def _coroutine(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        context = get_context()
+        context = contexts.get_context()
         port = run = None
         try:
             port = binding.port or binding.bind()
@@ -199,9 +181,9 @@ class _Ended:
         self.run = run = port.start()
         #: What is current while the generator's own code runs; its consumer never sees it.
         self.context = (
-            get_context()
+            contexts.get_context()
             if run is None
-            else trace_api.set_span_in_context(span_of(run), get_context())
+            else trace_api.set_span_in_context(span_of(run), contexts.get_context())
         )
 
     def interrupted(self, thrown: BaseException) -> BaseException:
@@ -245,7 +227,7 @@ def _generator(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        before = get_context()
+        before = contexts.get_context()
         life: _Suspended | None = None
         try:
             life = _Suspended(binding.port or binding.bind())
@@ -254,14 +236,14 @@ def _generator(
             generator = function(*args, **kwargs)
             step, argument = generator.send, None
             while True:
-                before = get_context()
+                before = contexts.get_context()
                 try:
-                    set_context(life.context)
+                    contexts.set_context(life.context)
                     item = step(argument)
                 finally:
                     # What the generator left current is there again at its next step.
-                    life.context = get_context()
-                    set_context(before)
+                    life.context = contexts.get_context()
+                    contexts.set_context(before)
                     argument = None  # an exception kept here would keep this frame alive
                 try:
                     argument = yield item
@@ -292,7 +274,7 @@ def _async_generator(
     capture: _Capture | None,
 ) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        before = get_context()
+        before = contexts.get_context()
         life: _Suspended | None = None
         try:
             port = binding.port or binding.bind()
@@ -303,15 +285,15 @@ def _async_generator(
             generator = function(*args, **kwargs)
             step, argument = generator.asend, None
             while True:
-                before, token = get_context(), None
+                before, token = contexts.get_context(), None
                 try:
-                    token = set_context(life.context)
+                    token = contexts.set_context(life.context)
                     item = await step(argument)
                 finally:
                     # What the generator left current is there again at its next step.
-                    life.context = get_context()
+                    life.context = contexts.get_context()
                     if token is not None:
-                        reset_context(token)  # a step may end elsewhere than it began
+                        contexts.reset_context(token)  # a step may end elsewhere than it began
                     argument = None  # an exception kept here would keep this frame alive
                 try:
                     argument = yield item
@@ -337,7 +319,7 @@ def _put_back_consumers(life: _Suspended | None, before: Context) -> None:
     if life is not None and life.run is not None:
         span = span_of(life.run)
         if trace_api.get_current_span() is span and trace_api.get_current_span(before) is not span:
-            set_context(before)
+            contexts.set_context(before)
 
 
 # Captured arguments
@@ -353,6 +335,7 @@ def _capturer(function: Callable[..., Any], names: tuple[str, ...]) -> _Capture:
             f"it has {', '.join(parameters) or 'none'}"
         )
     kinds = inspect.Parameter
+    known = frozenset(parameters)
     places = [
         (ARGUMENT_PREFIX + name, name, position, parameter.kind, parameter.default)
         for position, (name, parameter) in enumerate(parameters.items())
@@ -365,7 +348,7 @@ def _capturer(function: Callable[..., Any], names: tuple[str, ...]) -> _Capture:
             if kind is kinds.VAR_POSITIONAL:
                 value: Any = args[position:]
             elif kind is kinds.VAR_KEYWORD:
-                value = {key: kwargs[key] for key in kwargs if key not in parameters}
+                value = {key: kwargs[key] for key in kwargs if key not in known}
             elif kind is not kinds.KEYWORD_ONLY and position < len(args):
                 value = args[position]
             else:

@@ -131,6 +131,7 @@ class MemoryAlerts:
                     timestamp=iso_time(since[key]),
                     current_value=one.value,
                     threshold_value=one.limit,
+                    service_name=one.service or None,
                 )
             )
         self._since_ns = since

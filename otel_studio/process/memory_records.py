@@ -119,6 +119,8 @@ class MemoryAlert(Record):
     timestamp: str | None
     current_value: float
     threshold_value: float
+    #: The service that it is about; `None` for the process as a whole.
+    service_name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

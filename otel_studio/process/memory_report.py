@@ -253,4 +253,4 @@ def _ratio(part: int | None, whole: int | None) -> float | None:
 
 
 def _free_share(used: int, held: int) -> float | None:
-    return 1 - used / held if held else None
+    return max(0.0, 1 - used / held) if held else None

@@ -345,6 +345,14 @@ class Settings:
         "The last log records that are kept with a failed or slow run.",
         LOGS,
     )
+    redact_logs: bool = _setting(
+        False,
+        kinds.Boolean(),
+        "Whether the program's own log handlers get secrets redacted too; what is kept and sent "
+        "always is.",
+        LOGS,
+        falls_back_to="logging",
+    )
     redact_keys: tuple[str, ...] = _setting(
         ("authorization", "cookie", "password", "passwd", "secret", "api_key", "access_token"),
         kinds.Texts("a list of names"),
@@ -503,6 +511,7 @@ class SettingsKeywords(TypedDict, total=False):
     log_level: str | None
     log_rate: int | None
     log_records_per_run: int | None
+    redact_logs: bool | None
     redact_keys: str | Sequence[str] | None
     redact_patterns: str | Sequence[str] | None
     cache_keys: str | None

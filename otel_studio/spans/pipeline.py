@@ -271,15 +271,23 @@ def _grouped(runs: Iterable[EndedRun]) -> tuple[dict[tuple[str, str], list[Ended
 
 
 def _told_to_parents(parts: Sequence[EndedRun]) -> Iterator[Change]:
-    """Yield what gives each parent its parts' time, and cuts the link to it.
+    """Yield what gives each parent the time that its parts took of its own, and cuts the link.
 
-    The link is cut so that no chain of ended runs is kept alive.
+    What goes on after the parent's end is none of its time. The link is cut so that no chain of
+    ended runs is kept alive.
     """
     told: dict[int, tuple[EndedRun, dict[tuple[str, str], tuple[int, int]]]] = {}
     for run in parts:
         parent = run._parent_span
         if parent is None or run._outcome == outcome.ABANDONED:
             continue
+        start, end = run._start, run._end
+        if start < parent._start:  # measured elsewhere, and told afterwards
+            start = min(parent._start, end)
+        if 0 < parent._end < end:
+            end = parent._end
+            if start >= end:
+                continue
         found = told.get(id(parent))
         if found is None:
             before: Children = parent._children or {}
@@ -288,9 +296,9 @@ def _told_to_parents(parts: Sequence[EndedRun]) -> Iterator[Change]:
         key = (run._tracer.name, run._name)
         spent = children.get(key)
         if spent is not None:
-            children[key] = (spent[0] + run._end - run._start, spent[1] + 1)
+            children[key] = (spent[0] + end - start, spent[1] + 1)
         elif len(children) < _MAX_CHILDREN:
-            children[key] = (run._end - run._start, 1)
+            children[key] = (end - start, 1)
     parents = [parent for parent, _ in told.values()]
     children_of = [children for _, children in told.values()]
     yield exhaust, map(setattr, parents, repeat("_children"), children_of)

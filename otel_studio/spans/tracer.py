@@ -21,6 +21,7 @@ from opentelemetry.trace import (
     SpanContext,
     SpanKind,
     TraceFlags,
+    get_tracer,
 )
 from opentelemetry.util import types
 
@@ -50,6 +51,13 @@ class StudioTracer(Tracer):
         self.name = scope.name
         self.instrumentation_info = None  # type: ignore[assignment]  # deprecated by the scope
         self.move(provider, tracer_config)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # One of the same name, of whichever provider there is: its own has locks and threads.
+        scope = self.scope
+        attributes = dict(scope.attributes or {})
+        made_of = (scope.name, scope.version, None, scope.schema_url, attributes)
+        return get_tracer, made_of
 
     def move(self, provider: StudioTracerProvider, tracer_config: Any) -> None:
         """Belong to a provider from now on; what runs goes on and is not counted there."""

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import otel_studio
 from otel_studio.base import guard
+from otel_studio.operations.binding import Binding
+
+needs_signals = pytest.mark.skipif(
+    not hasattr(signal, "SIGUSR1"), reason="this system has no such signal"
+)
 
 
 def test_a_noted_failure_is_counted_at_once_and_written_later(
@@ -186,3 +194,124 @@ def test_a_decorated_signal_handler_makes_no_handler_of_other_functions() -> Non
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert told == [False]
+
+
+@contextlib.contextmanager
+def handling(handler: Any) -> Iterator[None]:
+    """Have a handler set inside the block."""
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@guard.guarded("a part", default=None)
+def interrupted(then: Any = None) -> None:
+    """Be a part of ours, where a signal comes or something of the program's is called."""
+    signal.raise_signal(signal.SIGUSR1) if then is None else then()
+
+
+class BrokenPort:
+    """A failure of ours: no start of a run works."""
+
+    def enter(self, context: object) -> None:
+        raise RuntimeError("ours")
+
+    def undo(self, context: object) -> None: ...
+
+
+def unwrapped(function: Any) -> Any:
+    """Decorate as many programs do: without `functools.wraps`."""
+
+    def inner(*args: Any) -> Any:
+        return function(*args)
+
+    return inner
+
+
+class Limit:
+    """Handles signals by a method, and when it is called."""
+
+    def handle(self, *_: Any) -> None:
+        raise TimeoutError
+
+    def __call__(self, *_: Any) -> None:
+        raise TimeoutError
+
+
+def fail(*_: Any) -> None:
+    raise TimeoutError
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    "decorate",
+    [
+        lambda handler: handler,
+        otel_studio.track("handle", service="signals"),
+        unwrapped,
+        lambda handler: unwrapped(otel_studio.track("handle", service="signals")(handler)),
+        lambda handler: otel_studio.track("handle", service="signals")(unwrapped(handler)),
+        lambda handler: functools.partial(handler, 1),
+        lambda _: otel_studio.track("handle", service="signals")(functools.partial(fail, 1)),
+        lambda _: Limit(),
+        lambda _: Limit().handle,
+        lambda _: otel_studio.track("handle", service="signals")(Limit()),
+        lambda _: otel_studio.track("handle", service="signals")(Limit().handle),
+    ],
+)
+def test_what_a_decorated_handler_raises_is_the_programs(decorate: Any) -> None:
+    """Whoever decorated it, and whatever kind of callable it is."""
+    with handling(decorate(fail)), pytest.raises(TimeoutError):
+        interrupted()
+    assert not guard.internal_errors
+
+
+@needs_signals
+def test_what_a_decorators_own_code_raises_is_the_programs() -> None:
+    """A time limit that is written in the decorator."""
+
+    def limited(function: Any) -> Any:
+        @functools.wraps(function)
+        def inner(*args: Any) -> None:
+            function(*args)
+            raise TimeoutError
+
+        return inner
+
+    for decorated in (limited(print), otel_studio.track("limit")(limited(lambda *_: None))):
+        with handling(decorated), pytest.raises(TimeoutError):
+            interrupted()
+    assert not guard.internal_errors
+
+
+@needs_signals
+def test_a_failure_of_ours_in_a_tracked_handler_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted and goes no further, as everywhere."""
+
+    @otel_studio.track("handle", service="signals")
+    def handle(*_: Any) -> None: ...
+
+    monkeypatch.setattr(Binding, "bind", lambda self: BrokenPort())
+    with handling(handle):
+        interrupted()
+    assert guard.internal_errors == {"a part": 1}
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    ("handler", "other"),
+    [
+        (unwrapped(print), unwrapped(fail)),
+        (Limit().handle, Limit().handle),
+        (Limit(), Limit()),
+        (otel_studio.track("one")(print), otel_studio.track("other")(fail)),
+    ],
+    ids=["decorator", "method", "object", "tracked"],
+)
+def test_what_shares_its_code_with_a_handler_is_no_handler(handler: Any, other: Any) -> None:
+    """What fails in a part of ours is counted, though a handler has the same decorator or class."""
+    with handling(handler):
+        interrupted(other)
+    assert guard.internal_errors == {"a part": 1}

@@ -12,7 +12,7 @@ from otel_studio.caches import Cache, CacheNotFound, CacheReading, CacheRegistry
 
 def test_each_threshold_has_its_alert(previews: Cache, caches: CacheRegistry) -> None:
     """A cache past all four thresholds has four alerts that say value and limit."""
-    previews.attach(lambda: CacheReading(memory_bytes=300 * 1_000_000, fragmentation=1.6))
+    previews.attach(lambda: CacheReading(memory_bytes=300 * 1_000_000, fragmentation=0.4))
     for _ in range(3):
         previews.hit("a", duration=0.03)
     previews.miss("b", duration=0.03)
@@ -21,7 +21,7 @@ def test_each_threshold_has_its_alert(previews: Cache, caches: CacheRegistry) ->
             "min_hit_rate": 0.8,
             "max_memory_usage_mb": 100,
             "max_response_time_ms": 20,
-            "max_fragmentation": 1.5,
+            "max_fragmentation": 0.3,
         }
     )
     alerts = {alert.alert_type: alert for alert in caches.get_cache_alerts()}
@@ -31,7 +31,7 @@ def test_each_threshold_has_its_alert(previews: Cache, caches: CacheRegistry) ->
         "low_hit_rate": (0.75, 0.8, "warning"),
         "high_memory_usage": (300.0, 100, "critical"),
         "slow_response": (30.0, 20, "warning"),
-        "high_fragmentation": (1.6, 1.5, "warning"),
+        "high_fragmentation": (0.4, 0.3, "warning"),
     }
     assert alerts["low_hit_rate"].message == (
         "Cache previews: the hit rate of the last hour is 75.0%, below 80.0%"
@@ -106,6 +106,7 @@ def test_polling_finds_an_alert_before_anyone_asks(
         ({"max_fragmentation": math.nan}, "nan cannot be used"),
         ({"max_fragmentation": math.inf}, "inf cannot be used"),
         ({"max_fragmentation": True}, "True cannot be used"),
+        ({"max_fragmentation": 1.5}, "give a share above 0 and up to 1"),
     ],
 )
 def test_unusable_thresholds_are_refused(

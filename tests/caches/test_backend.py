@@ -46,11 +46,11 @@ def test_sizes_of_backends_add_up(previews: Cache, report) -> None:
     mb = 1_000_000
     previews.attach(lambda: CacheReading(entries=2, max_entries=5, memory_bytes=mb))
     assert report().max_entries == 5
-    previews.attach(lambda: CacheReading(entries=3, memory_bytes=2 * mb, fragmentation=1.5))
+    previews.attach(lambda: CacheReading(entries=3, memory_bytes=2 * mb, fragmentation=0.5))
     record = report()
     assert (record.entries, record.max_entries) == (5, None)
     assert (record.current_memory_usage_mb, record.peak_memory_usage_mb) == (3.0, 3.0)
-    assert record.fragmentation_ratio == 1.5
+    assert record.fragmentation_ratio == 0.5
     assert not record.size_is_estimate
 
 
@@ -89,7 +89,7 @@ def test_remote_backend_is_not_asked_by_a_query(
 
     def read() -> CacheReading:
         asked.append(threading.current_thread())
-        return CacheReading(entries=9, fragmentation=1.2)
+        return CacheReading(entries=9, fragmentation=0.2)
 
     previews.attach(read, remote=True)
     previews.set("a", size=1)

@@ -37,7 +37,7 @@ def test_figures_are_observed_with_their_attributes(previews: Cache, caches: Cac
     previews.hit("a", duration=0.002)
     previews.set("b", size=4096)
     previews.evict("b", reason="expired")
-    previews.attach(lambda: CacheReading(fragmentation=1.25))
+    previews.attach(lambda: CacheReading(fragmentation=0.25))
     found = points_of(reader)
     assert found.pop("otel_studio.cache.predicted_hit_ratio")[("1",)] == 0.5
     assert found == {
@@ -52,7 +52,7 @@ def test_figures_are_observed_with_their_attributes(previews: Cache, caches: Cac
         "otel_studio.cache.entries": {(): 1},
         "otel_studio.cache.memory.usage": {(): 4096},
         "otel_studio.cache.memory.peak": {(): 8192},
-        "otel_studio.cache.fragmentation": {(): 1.25},
+        "otel_studio.cache.fragmentation": {(): 0.25},
         "otel_studio.cache.response_time": {(): pytest.approx(0.003)},
     }
 

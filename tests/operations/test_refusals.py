@@ -23,7 +23,7 @@ class Job: ...
             r"not the class Job: otel_studio.instrument\(\) tracks",
         ),
         (lambda: service("s").track(Job), TypeError, "functions and methods, not the class Job"),
-        (lambda: track(property(function)), TypeError, "not property"),
+        (lambda: track(property()), TypeError, "not property"),
         (lambda: track("")(function), TypeError, "non-empty text"),
         (lambda: track("a")("b"), TypeError, "decorates a callable.*not str"),
         (lambda: track(service=5), TypeError, "service is a non-empty text, not 5"),

@@ -233,7 +233,7 @@ class Fetcher:
 
 
 def test_callable_objects(s):
-    """An object with `__call__` becomes a function of the same kind that keeps what it offers."""
+    """An object with `__call__` is of its class for anyone who asks, and keeps what it offers."""
     scaler = Scaler()
     scale = tracked(scaler)
     scaler.factor = 3
@@ -242,7 +242,8 @@ def test_callable_objects(s):
     assert scale.describe() == "times 3"
     assert scale.__wrapped__ is scaler
     fetcher = tracked(Fetcher())
-    assert inspect.iscoroutinefunction(fetcher)
+    assert isinstance(fetcher, Fetcher)
+    assert inspect.iscoroutinefunction(fetcher.__call__)
     assert asyncio.run(fetcher("k")) == "k"
     s.assert_operation(SERVICE, "Scaler", count=1)
     s.assert_operation(SERVICE, "Fetcher", count=1)

@@ -53,6 +53,14 @@ def test_each_threshold_raises_its_own_alert(alerts: MemoryAlerts) -> None:
     ]
 
 
+def test_an_alert_names_its_service_in_a_field(alerts: MemoryAlerts) -> None:
+    """Those of the process as a whole name none."""
+    alerts.set({"max_memory_mb": 100, "max_service_memory_mb": 20})
+    figures = {**QUIET, "memory_mb": 101, "services": {"a": 21.0, "b": 22.0}}
+    found = alerts.evaluate(memory_rules(alerts.thresholds, figures))
+    assert [one.service_name for one in found] == [None, "a", "b"]
+
+
 def test_a_figure_without_a_source_raises_nothing(alerts: MemoryAlerts) -> None:
     """What is not known is not compared."""
     alerts.set({"max_service_memory_mb": 1})
@@ -88,6 +96,7 @@ def test_thresholds_that_are_not_named_stay(alerts: MemoryAlerts) -> None:
         ({"max_rss": 1}, "use one of max_process_utilization"),
         ({"max_process_utilization": 85}, "above 0 and at most 1"),
         ({"max_fragmentation": 0}, "above 0 and at most 1"),
+        ({"max_fragmentation": 1.03}, "above 0 and at most 1"),
         ({"max_memory_mb": -5}, "MB above 0"),
         ({"max_memory_mb": float("nan")}, "MB above 0"),
         ({"max_memory_mb": float("inf")}, "MB above 0"),

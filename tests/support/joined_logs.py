@@ -59,9 +59,10 @@ def joined_logs(start: bool = True, **settings: Any) -> Iterator[Joined]:
     root, handler = logging.getLogger(), Kept()
     level = root.level
     wanted = settings.pop("logging", True)
+    redacts = settings.pop("redact_logs", wanted)
     with otel_studio.isolated(clock=ManualClock(), **settings) as isolated:
         studio = isolated.studio
-        own = dataclasses.replace(studio.settings, logging=wanted)
+        own = dataclasses.replace(studio.settings, logging=wanted, redact_logs=redacts)
         redactor = Redactor(own.redact_keys, own.redact_patterns)
         provider = studio.tracer_provider
         logs = StudioLogs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 from child_process import ChildProcess
 from parts import free_port, need
@@ -49,3 +50,11 @@ class RedisServer(ChildProcess):
                 return connection.recv(64).startswith(b"+PONG")
         except OSError:
             return False
+
+
+def close_cluster(client: Any) -> None:
+    """Close a `redis.RedisCluster` with its connections, which its own `close` leaves open."""
+    for node in client.get_nodes():
+        if node.redis_connection is not None:
+            node.redis_connection.connection_pool.disconnect()
+    client.close()

@@ -14,6 +14,8 @@ import redis
 import redis.asyncio
 from otel_studio_instrumentation_redis.commands import _INTERPRETERS
 
+from redis_server import close_cluster
+
 SETUP: dict[str, list[tuple[Any, ...]]] = {
     "string": [("SET", "string", "value"), ("SET", "empty", "")],
     "hash": [("HSET", "hash", "field", "value")],
@@ -218,7 +220,7 @@ async def test_asyncio(bench, close) -> None:
 def cluster_clients(url: str) -> Iterator[redis.RedisCluster]:
     client = redis.RedisCluster.from_url(url)
     yield client
-    client.close()
+    close_cluster(client)
 
 
 def test_cluster(cluster) -> None:

@@ -12,13 +12,14 @@ import pytest
 import redis
 import redis.asyncio
 from otel_studio_instrumentation_redis import RedisCacheInstrumentor
+from otel_studio_instrumentation_redis.servers import _reading
 
 from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.base.guard import forget_said, internal_errors
 from otel_studio.caches import CacheRegistry
 
 from parts import wait_until
-from redis_server import RedisServer
+from redis_server import RedisServer, close_cluster
 
 
 @pytest.fixture
@@ -46,14 +47,25 @@ def test_figures_are_those_of_info(bench) -> None:
             memory["used_memory"] / 1_000_000, rel=0.2
         )
         assert record.current_memory_usage_mb > 1.0
-        assert record.fragmentation_ratio == pytest.approx(
-            memory["mem_fragmentation_ratio"], rel=0.5
-        )
+        unused = 1 - memory["used_memory"] / memory["used_memory_rss"]
+        assert record.fragmentation_ratio == pytest.approx(unused, abs=0.2)
         assert record.entries == 100
         client.flushall()
         record = bench.record()
         assert record.entries == 0
         assert record.peak_memory_usage_mb > record.current_memory_usage_mb
+
+
+@pytest.mark.parametrize(
+    ("used", "held", "share"),
+    [(100, 103, 1 - 100 / 103), (100, 90, 0.0), (100, 0, None), (None, 100, None)],
+)
+def test_fragmentation_is_a_share(used: int | None, held: int, share: float | None) -> None:
+    """Of what the server holds; a server that has just begun holds less than it will use."""
+    info = {"used_memory_rss": held}
+    if used is not None:
+        info["used_memory"] = used
+    assert _reading([info]).fragmentation == share
 
 
 def test_evictions_of_the_server(caches: CacheRegistry, tmp_path: Path) -> None:
@@ -204,4 +216,4 @@ def test_cluster_is_the_sum_of_its_primaries(cluster) -> None:
     record = cluster.record()
     assert record.entries == 1
     assert record.current_memory_usage_mb > 0
-    client.close()
+    close_cluster(client)

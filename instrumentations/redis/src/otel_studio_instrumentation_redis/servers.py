@@ -218,13 +218,24 @@ def _reading(infos: list[Mapping[str, Any]]) -> CacheReading:
         for reason, field in (("size", "evicted_keys"), ("expired", "expired_keys"))
         if (total := _total(infos, field)) is not None
     }
-    fragmentations = [float(i["mem_fragmentation_ratio"]) for i in infos if "used_memory" in i]
+    fragmentations = [share for info in infos if (share := _unused_share(info)) is not None]
     return CacheReading(
         entries=sum(keys),
         memory_bytes=_total(infos, "used_memory"),
         fragmentation=max(fragmentations, default=None),
         evictions=evictions,
     )
+
+
+def _unused_share(info: Mapping[str, Any]) -> float | None:
+    """Return how much of the memory that a server holds it does not use, 0 to 1.
+
+    Right after its start a server has allocated more than it holds: none is unused then.
+    """
+    used, held = info.get("used_memory"), info.get("used_memory_rss")
+    if used is None or not held:
+        return None
+    return max(0.0, 1 - int(used) / int(held))
 
 
 def _total(infos: list[Mapping[str, Any]], field: str) -> int | None:
