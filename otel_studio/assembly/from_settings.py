@@ -30,6 +30,7 @@ def registry_limits(settings: Settings) -> Limits:
     """Return what the registry keeps at most."""
     return Limits(
         operations_per_service=settings.max_operations_per_service,
+        operations=settings.max_operations,
         services=settings.max_services,
         error_groups=settings.error_groups_per_service,
         trace_ids=settings.trace_ids_per_error_group,

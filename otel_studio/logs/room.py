@@ -51,6 +51,7 @@ class StudioLogs:
         self._clock = clock
         self._ended = ended
         self._redactor = redactor
+        self._max_export_bytes = settings.max_export_bytes
         wanted = settings.logging
         self._kept = (
             RunRecords(settings.log_records_per_run, settings.max_run_bytes)
@@ -85,7 +86,9 @@ class StudioLogs:
         """
         from otel_studio.logs.export import LogExport
 
-        self._export = self._join.export = LogExport(resource, exporters, self._redactor)
+        self._export = self._join.export = LogExport(
+            resource, exporters, self._redactor, self._max_export_bytes
+        )
 
     @property
     def exporters(self) -> list[Any]:

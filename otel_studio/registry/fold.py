@@ -62,12 +62,15 @@ def fold(
     for (service, operation), runs in groups.items():
         by_service.setdefault(service, []).append((operation, runs))
     folded = dict(services)
+    known = operations_in(folded)
     for name, batches in by_service.items():
         home = place_service(folded, name, limits)
         epoch, part = folded.get(home) or new_part(_first_start(batches, now_ns))
         try:
-            part = _fold_service(home, part, batches, limits, labels, now_ns, keeping)
+            others = known - len(part.operations)
+            part = _fold_service(home, part, batches, limits, labels, now_ns, keeping, others)
             folded[home] = epoch, part
+            known = others + len(part.operations)
         except Exception as error:  # the other services are counted all the same
             note_internal_error("counting the runs of a service", error)
             folded.setdefault(home, (epoch, part))
@@ -77,6 +80,11 @@ def fold(
 def _first_start(batches: Iterable[tuple[str, list[EndedRun]]], now_ns: int) -> int:
     starts = (run._start for _, runs in batches for run in runs)
     return min((start for start in starts if start), default=now_ns)
+
+
+def operations_in(services: Mapping[str, tuple[str, ServicePart]]) -> int:
+    """Return how many operations are known, of all services."""
+    return sum(len(part.operations) for _, part in services.values())
 
 
 def place_service(services: Mapping[str, object], name: str, limits: Limits) -> str:
@@ -94,19 +102,29 @@ def place_service(services: Mapping[str, object], name: str, limits: Limits) -> 
 
 
 def place_operation(
-    service: str, operations: Mapping[str, object], name: str, limits: Limits
+    service: str, operations: Mapping[str, object], name: str, limits: Limits, others: int
 ) -> str:
-    """Return where an operation's runs are counted: under its name, or under `__other__`."""
-    limit = limits.operations_per_service
-    if name in operations or len(operations) < limit or name == OTHER:
+    """Return where an operation's runs are counted: under its name, or under `__other__`.
+
+    Args:
+        service: its service.
+        operations: those known of the service.
+        name: the operation's.
+        limits: every bound.
+        others: operations known of other services.
+    """
+    if name in operations or name == OTHER:
+        return name
+    limit = min(limits.operations_per_service, limits.operations - others)
+    if len(operations) < limit:
         return name
     note_once(
         "cardinality",
         service,
         "service %r has more than %d operations: further ones are counted together as %r. "
-        "Give spans names without ids, or raise max_operations_per_service.",
+        "Give spans names without ids, or raise max_operations_per_service or max_operations.",
         service,
-        limit,
+        len(operations),
         OTHER,
     )
     return OTHER
@@ -120,12 +138,13 @@ def _fold_service(
     labels: Labels,
     now_ns: int,
     keeping: Keeping,
+    others: int,
 ) -> ServicePart:
     operations = dict(part.operations)
     errors = GroupDrafts(part.groups, limits.error_groups, limits.trace_ids, keeping.of)
     ended = overflowed = 0
     for name, runs in batches:
-        home = place_operation(service, operations, name, limits)
+        home = place_operation(service, operations, name, limits, others)
         before = operations.get(home)
         if before is None:
             before = operations[home] = Operation(limits.bounds, Sketch())

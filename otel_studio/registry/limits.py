@@ -13,6 +13,7 @@ class Limits:
 
     Attributes:
         operations_per_service: names that get statistics of their own; more share `__other__`.
+        operations: likewise of all services together.
         services: likewise for services.
         error_groups: groups kept per service.
         trace_ids: trace ids kept per error group.
@@ -22,6 +23,7 @@ class Limits:
     """
 
     operations_per_service: int
+    operations: int
     services: int
     error_groups: int
     trace_ids: int

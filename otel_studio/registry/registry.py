@@ -12,7 +12,14 @@ from otel_studio.base.guard import is_ordinary_code
 from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import add_counts, new_epoch
 from otel_studio.base.stack import has_room, run_elsewhere
-from otel_studio.registry.fold import Groups, Labels, fold, place_operation, place_service
+from otel_studio.registry.fold import (
+    Groups,
+    Labels,
+    fold,
+    operations_in,
+    place_operation,
+    place_service,
+)
 from otel_studio.registry.keeping import Keeping, within
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.reading import (
@@ -226,6 +233,7 @@ class Registry:
             counts[key] = counts.get(key, 0) + 1
         placed: dict[tuple[str, str], int] = {}
         homes = dict.fromkeys(known.services)
+        in_all = operations_in(known.services)
         rows: dict[str, dict[str, None]] = {}
         for (service, name), count in sorted(counts.items()):
             if self._leaves_out(service, name):
@@ -235,8 +243,10 @@ class Registry:
             if home not in rows:
                 part = known.services.get(home)
                 rows[home] = {} if part is None else dict.fromkeys(part[1].operations)
-            row = place_operation(home, rows[home], name, self.limits)
+            others = in_all - len(rows[home])
+            row = place_operation(home, rows[home], name, self.limits, others)
             rows[home][row] = None
+            in_all = others + len(rows[home])
             placed[home, row] = placed.get((home, row), 0) + count
         return placed
 

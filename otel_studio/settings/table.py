@@ -137,6 +137,13 @@ class Settings:
         "under `__other__`.",
         REGISTRY,
     )
+    max_operations: int = _setting(
+        10_000,
+        kinds.Integer(1, 1_000_000),
+        "Operations with statistics of their own in all services together; what comes later is "
+        "counted under its service's `__other__`.",
+        REGISTRY,
+    )
     recent_runs_per_operation: int = _setting(
         10,
         kinds.Integer(1, 10_000),
@@ -300,8 +307,8 @@ class Settings:
     max_export_bytes: int = _setting(
         67_108_864,
         kinds.Integer(65_536, 1_099_511_627_776),
-        "Bytes that the spans waiting in each export queue may hold of attributes and events; "
-        "what finds no room is dropped and counted.",
+        "Bytes that the spans waiting in each export queue may hold of attributes and events, and "
+        "large log records in theirs; what finds no room is dropped and counted.",
         SAMPLING,
     )
     export_batch_size: int = _setting(
@@ -482,6 +489,7 @@ class SettingsKeywords(TypedDict, total=False):
     slow_threshold: float | None
     max_services: int | None
     max_operations_per_service: int | None
+    max_operations: int | None
     recent_runs_per_operation: int | None
     slow_samples_per_operation: int | None
     error_groups_per_service: int | None

@@ -23,7 +23,8 @@ from otel_studio.operations import seat
 from otel_studio.spans.active import AbandonedSpan, ActiveReference
 from otel_studio.spans.buffer import EndedSpans
 from otel_studio.spans.fast_port import RunWatcher, ToldToken
-from otel_studio.spans.pipeline import BatchConsumer, Handover, Pipeline
+from otel_studio.spans.handover import BatchConsumer, Handover
+from otel_studio.spans.pipeline import Pipeline
 from otel_studio.spans.span import StudioSpan, span_name
 from otel_studio.spans.timebase import Timebase
 from otel_studio.spans.tracer import StudioTracer

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
 from typing import Any
 
 import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import LogRecordExportResult
 
 import otel_studio
 from otel_studio.base import limited
@@ -13,6 +18,7 @@ from otel_studio.logs import level_counts
 from otel_studio.logs.level_counts import LevelCounts
 from otel_studio.logs.run_reports import RateLimits
 from otel_studio.logs.runs import RunRecords
+from otel_studio.logs.sized_queue import SizedQueue
 from otel_studio.spans.ended_run import KeptLog
 from otel_studio.spans.light_run import LightRun
 from otel_studio.spans.span import StudioSpan
@@ -82,3 +88,55 @@ def _current() -> Any:
     from opentelemetry import trace
 
     return trace.get_current_span()
+
+
+class _Exporter:
+    """Can be held; keeps how long the bodies were."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.lengths: list[int] = []
+
+    def export(self, batch: Any) -> Any:
+        self.gate.wait(20)
+        self.lengths += [len(one.log_record.body) for one in batch]
+        return LogRecordExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self.gate.set()
+
+
+def test_large_records_that_wait_for_export_are_bounded_in_bytes() -> None:
+    """One that finds no room is dropped and counted; small ones pass; sent ones make room."""
+    limited.forget_limited()
+    exporter = _Exporter()
+    queue = SizedQueue(exporter, 200_000)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(queue)
+    logger = provider.get_logger("a")
+    for length in (80_000, 80_000, 80_000, 10):
+        logger.emit(LogRecord(body="x" * length))
+    assert limited.limited["log_export_queue"] == 1
+    assert queue.bytes_waiting > 160_000
+    exporter.gate.set()
+    assert provider.force_flush(5_000)
+    assert exporter.lengths == [80_000, 80_000, 10]
+    gc.collect()
+    assert queue.bytes_waiting == 0
+    logger.emit(LogRecord(body="x" * 150_000))
+    assert provider.force_flush(5_000)
+    assert exporter.lengths[-1] == 150_000
+    provider.shutdown()
+
+
+def test_the_room_of_logs_bounds_its_queues() -> None:
+    """By the setting for export queues."""
+    with isolated(logging=True, logs_exporter="console", max_export_bytes=70_000) as s:
+        logs = s.studio.logs
+        assert logs is not None
+        assert logs._export is not None
+        several: Any = logs._export.provider._multi_log_record_processor
+        sizes = [
+            one._max_bytes for one in several._log_record_processors if type(one) is SizedQueue
+        ]
+        assert sizes == [70_000]

@@ -246,3 +246,21 @@ def test_weights_are_those_of_texts_wherever_they_are() -> None:
         light, _ = cut_to(found, 2_048)
         assert light.start_time == run.start_time
         assert light._status_description == run.status.description
+
+
+def test_operations_of_all_services_are_bounded_together() -> None:
+    """One service's count against the others'; what goes past is counted in its own service."""
+    with isolated(max_operations=5) as s:
+        for service in ("a", "b", "c"):
+            for number in range(4):
+                with otel_studio.service(service).operation(f"op {number}"):
+                    pass
+        with otel_studio.service("c").operation("still runs"):
+            found = {name: set(s.operations(name)) for name in ("a", "b", "c")}
+        assert found["a"] == {"op 0", "op 1", "op 2", "op 3"}
+        assert found["b"] == {"op 0", "__other__"}
+        assert found["c"] == {"__other__"}
+        assert s.operation("b", "__other__").count == 3
+        assert s.operation("c", "__other__").count == 5
+        overflowed = read(s.registry.reading(), dict).whole().overflowed
+        assert overflowed == {"b": 3, "c": 5}

@@ -13,7 +13,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from otel_studio.base import guard, limited
 from otel_studio.base.clock import ManualClock
 from otel_studio.spans.buffer import EndedSpans
-from otel_studio.spans.pipeline import Handover, Pipeline
+from otel_studio.spans.handover import Handover
+from otel_studio.spans.pipeline import Pipeline
 from otel_studio.spans.provider import StudioTracerProvider
 from otel_studio.spans.timebase import Timebase
 
