@@ -14,14 +14,14 @@ from opentelemetry.trace import StatusCode
 
 from otel_studio.base import outcome
 from otel_studio.base.frozen import draft_of
-from otel_studio.base.guard import note_internal_error, note_once
-from otel_studio.base.overflow import OTHER
+from otel_studio.base.guard import note_internal_error
 from otel_studio.base.sketch import Sketch
 from otel_studio.registry.errors import GroupDrafts, GroupKey, group_of
 from otel_studio.registry.keeping import Keeping
 from otel_studio.registry.labels import batches_of
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.operation import Operation
+from otel_studio.registry.placing import operations_in, place_operation, place_service
 from otel_studio.registry.reading import RATE_SECONDS, ServicePart
 from otel_studio.registry.series import SeriesKey, empty
 from otel_studio.registry.series import with_runs as with_runs_in
@@ -80,54 +80,6 @@ def fold(
 def _first_start(batches: Iterable[tuple[str, list[EndedRun]]], now_ns: int) -> int:
     starts = (run._start for _, runs in batches for run in runs)
     return min((start for start in starts if start), default=now_ns)
-
-
-def operations_in(services: Mapping[str, tuple[str, ServicePart]]) -> int:
-    """Return how many operations are known, of all services."""
-    return sum(len(part.operations) for _, part in services.values())
-
-
-def place_service(services: Mapping[str, object], name: str, limits: Limits) -> str:
-    """Return where a service's runs are counted: under its name, or past the bound `__other__`."""
-    if name in services or len(services) < limits.services or name == OTHER:
-        return name
-    note_once(
-        "cardinality",
-        "services",
-        "more than %d services (instrumentation scopes): further ones are counted together as %r.",
-        limits.services,
-        OTHER,
-    )
-    return OTHER
-
-
-def place_operation(
-    service: str, operations: Mapping[str, object], name: str, limits: Limits, others: int
-) -> str:
-    """Return where an operation's runs are counted: under its name, or under `__other__`.
-
-    Args:
-        service: its service.
-        operations: those known of the service.
-        name: the operation's.
-        limits: every bound.
-        others: operations known of other services.
-    """
-    if name in operations or name == OTHER:
-        return name
-    limit = min(limits.operations_per_service, limits.operations - others)
-    if len(operations) < limit:
-        return name
-    note_once(
-        "cardinality",
-        service,
-        "service %r has more than %d operations: further ones are counted together as %r. "
-        "Give spans names without ids, or raise max_operations_per_service or max_operations.",
-        service,
-        len(operations),
-        OTHER,
-    )
-    return OTHER
 
 
 def _fold_service(

@@ -12,16 +12,10 @@ from otel_studio.base.guard import is_ordinary_code
 from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import add_counts, new_epoch
 from otel_studio.base.stack import has_room, run_elsewhere
-from otel_studio.registry.fold import (
-    Groups,
-    Labels,
-    fold,
-    operations_in,
-    place_operation,
-    place_service,
-)
+from otel_studio.registry.fold import Groups, Labels, fold
 from otel_studio.registry.keeping import Keeping, within
 from otel_studio.registry.limits import Limits
+from otel_studio.registry.placing import operations_in, place_operation, place_service
 from otel_studio.registry.reading import (
     ProcessMoment,
     RegistryReading,
