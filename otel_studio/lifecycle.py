@@ -110,6 +110,7 @@ def _started(studio: Studio) -> Studio:
         caches=caches,
         argument_characters=settings.captured_argument_length,
         expected_errors=frozenset(settings.expected_errors),
+        max_services=settings.max_services,
         declared=studio.declared,
         occupant=studio,
         services=before.services,
@@ -191,6 +192,7 @@ def overriding(studio: Studio) -> Iterator[Studio]:
         caches=studio.caches,
         argument_characters=studio.settings.captured_argument_length,
         expected_errors=frozenset(studio.settings.expected_errors),
+        max_services=studio.settings.max_services,
         declared=studio.declared,
         occupant=studio,
     )

@@ -32,6 +32,7 @@ def registry_limits(settings: Settings) -> Limits:
     """Return what the registry keeps at most."""
     return Limits(
         operations_per_service=settings.max_operations_per_service,
+        operations=settings.max_operations,
         services=settings.max_services,
         error_groups=settings.error_groups_per_service,
         trace_ids=settings.trace_ids_per_error_group,
@@ -40,6 +41,8 @@ def registry_limits(settings: Settings) -> Limits:
             recent_runs=settings.recent_runs_per_operation,
             slow_samples=settings.slow_samples_per_operation,
         ),
+        run_bytes=settings.max_run_bytes,
+        sample_bytes=settings.max_sample_bytes,
     )
 
 

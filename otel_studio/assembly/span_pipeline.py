@@ -74,6 +74,7 @@ class SpanPipeline:
             id_generator=id_generator,
             clock=clock,
             backlog=settings.registry_backlog,
+            max_tracers=settings.max_services,
         )
         provider.identity = identity
         self.provider = provider
@@ -127,6 +128,7 @@ class SpanPipeline:
             limit=self._settings.export_queue_size,
             batch_size=self._settings.export_batch_size,
             interval=self._settings.export_interval,
+            max_bytes=self._settings.max_export_bytes,
         )
 
     @property

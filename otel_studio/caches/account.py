@@ -20,13 +20,23 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.caches.backend import Answer, Backend
 from otel_studio.caches.events import Event, Preparation
+from otel_studio.caches.keys import weight_of_key
 from otel_studio.caches.state import CacheState
 from otel_studio.caches.statistics import CacheStatistics
 
-#: Events that wait before a caller folds them into the statistics.
+#: Events that wait at most before a caller folds them into the statistics.
 FOLD_AT = 1_024
-#: Events that wait while another thread folds, before a caller folds as well.
+#: As many before it is known how large keys are; and how much more it may be after a fold.
+_FOLD_FIRST_AT = 16
+_GROWTH = 4
+#: Bytes that the keys of events that wait may hold, as far as those before them tell.
+_MAX_WAITING_BYTES = 4 << 20
+#: Keys of a batch that are weighed.
+_WEIGHED = 16
+#: Events that wait while another thread folds, before a caller folds as well; where keys are
+#: large, so many times as many as without one.
 _WAIT_AT = 16 * FOLD_AT
+_WAIT_FACTOR = 16
 #: Folds of one cache on one thread at most, each in the middle of another: a signal handler's
 #: query needs one more, and a finalizer's in there another.
 _FOLDS_WITHIN = 3
@@ -45,13 +55,24 @@ class CacheAccount:
         preparation: makes plain data of its events.
     """
 
-    __slots__ = ("_at_work", "_cache", "_clock", "_lock", "_preparation", "events", "state")
+    __slots__ = (
+        "_at_work",
+        "_cache",
+        "_clock",
+        "_lock",
+        "_preparation",
+        "events",
+        "fold_at",
+        "state",
+    )
 
     def __init__(self, cache: str, clock: Clock, preparation: Preparation) -> None:
         self._cache = cache
         self._clock = clock
         self._preparation = preparation
         self.events: deque[Event] = deque()
+        #: Events that wait before a caller folds them: fewer where keys are large.
+        self.fold_at = _FOLD_FIRST_AT
         self.state = CacheState(CacheStatistics())
         #: Held for single steps on our own data.
         self._lock = new_lock()
@@ -60,7 +81,8 @@ class CacheAccount:
 
     def relieve(self) -> None:
         """Fold on the recording thread, unless somebody is at it and there is still room."""
-        room = len(self.events) < _WAIT_AT
+        wait_at = _WAIT_AT if self.fold_at >= _FOLD_FIRST_AT else _WAIT_FACTOR * self.fold_at
+        room = len(self.events) < wait_at
         if room and (self._at_work or self in _busy.folding or _stack_is_deep()):
             return
         try:
@@ -148,6 +170,7 @@ class CacheAccount:
         if not events:
             return statistics
         try:
+            self._follow_weight(events)
             offset = self._clock.time_ns() - self._clock.monotonic_ns()
             return statistics.folded(self._preparation.batch(events, offset, statistics.slow))
         except RecursionError:
@@ -155,6 +178,13 @@ class CacheAccount:
         except Exception as error:
             report_internal_error(f"folding the events of cache {self._cache}", error)
             return statistics
+
+    def _follow_weight(self, events: list[Event]) -> None:
+        """Let as many events wait as hold no more than the bound, by a sample of some."""
+        sample = events[:: len(events) // _WEIGHED + 1]
+        weight = sum(weight_of_key(event[1]) for event in sample)
+        room = _MAX_WAITING_BYTES * len(sample) // (weight + 1)
+        self.fold_at = max(1, min(room, self.fold_at * _GROWTH, FOLD_AT))
 
     def _commit(self, seen: CacheState, count: int, statistics: CacheStatistics) -> None:
         """Make folded events part of the state, unless another thread did."""

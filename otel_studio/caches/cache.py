@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_studio.base.clock import Clock
 from otel_studio.base.text import safe_line
-from otel_studio.caches.account import FOLD_AT, CacheAccount
+from otel_studio.caches.account import CacheAccount
 from otel_studio.caches.backend import Answer, Backend, Read
 from otel_studio.caches.events import (
     CLEAR,
@@ -98,7 +98,7 @@ class Cache:
             duration: how long it took, in seconds.
         """
         self._append((HIT, key, duration, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def miss(self, key: object, duration: float | None = None) -> None:
@@ -109,7 +109,7 @@ class Cache:
             duration: how long it took, in seconds.
         """
         self._append((MISS, key, duration, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def set(self, key: object, size: int | None = None) -> None:
@@ -120,7 +120,7 @@ class Cache:
             size: its size in bytes, if known.
         """
         self._append((SET, key, size, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def evict(self, key: object = UNKNOWN_KEY, reason: str = "size") -> None:
@@ -134,7 +134,7 @@ class Cache:
         if not reason.isprintable():
             reason = safe_line(reason)
         self._append((EVICT, key, reason, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def clear(self, entries: int) -> None:
@@ -144,7 +144,7 @@ class Cache:
             entries: how many there were.
         """
         self._append((CLEAR, None, entries, self._now()))
-        if len(self._events) >= FOLD_AT:
+        if len(self._events) >= self._account.fold_at:
             self._relieve()
 
     def wrap(

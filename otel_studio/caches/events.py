@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import Any
 
 from otel_studio.base.guard import raised_by_signal_handler, warn_once
-from otel_studio.caches.keys import KeyLabels, text_of
+from otel_studio.caches.keys import KeyLabels, is_large, shown_text, text_of
 from otel_studio.caches.slow_accesses import Access, floor_of, largest
 from otel_studio.caches.windows import DAY, SECOND, TEN_MINUTES, Tally
 
@@ -26,6 +26,8 @@ Event = tuple[int, Any, Any, int]
 #: Stands for the key of an eviction that does not say which entry went.
 UNKNOWN_KEY: Any = object()
 
+#: Of the reason of an eviction.
+_MAX_REASON = 64
 #: A duration of more than a hundred years is a mistake.
 _LONGEST_NS = 100 * 366 * DAY
 
@@ -131,7 +133,7 @@ class Preparation:
 
     def _detail(self, kind: int, detail: Any) -> int | str | None:
         if kind == EVICT:
-            return text_of(detail)
+            return text_of(detail)[:_MAX_REASON]
         if kind == SET:
             return self._whole("size", "bytes, an integer that is not negative", detail)
         entries = self._whole("number of entries", "an integer that is not negative", detail)
@@ -256,7 +258,8 @@ def _hashable(key: object) -> object:
     except Exception as error:
         _raise_if_foreign(error)
     try:
-        return f"{type(key).__name__} {key!r}"
+        text = shown_text(key) if is_large(key) else repr(key)
+        return f"{type(key).__name__} {text}"
     except Exception as error:
         _raise_if_foreign(error)
         return type(key).__name__

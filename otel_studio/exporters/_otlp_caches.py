@@ -17,6 +17,8 @@ _MAX_KEYS: Final = 512
 #: Texts, and integers, remembered for one attribute key: past them, as for an id or a path,
 #: each is encoded afresh behind a remembered header.
 _MAX_VALUES: Final = 32
+#: Characters of a span's name, and of an attribute's key, that are remembered.
+_MAX_REMEMBERED: Final = 256
 #: Bytes of text for which a header is remembered.
 _MAX_SIZE: Final = 128
 
@@ -89,7 +91,9 @@ class SpanShape(dict[str, NameFields]):
         tail = wire.text_field(b"\x2a", name) + self._constant
         plain = tail + wire.STATUS_UNSET_FIELD
         size = self._fixed_size + len(plain)
-        known = self[name] = NameFields(tail, plain, span_prefix(size) + plain, size)
+        known = NameFields(tail, plain, span_prefix(size) + plain, size)
+        if len(name) <= _MAX_REMEMBERED:
+            self[name] = known
         return known
 
 
@@ -152,7 +156,9 @@ class AttributeCache(dict[str, _KnownKey]):
     def __missing__(self, key: str) -> _KnownKey:
         if len(self) >= _MAX_KEYS:
             self.clear()
-        known = self[key] = _KnownKey(key)
+        known = _KnownKey(key)
+        if len(key) <= _MAX_REMEMBERED:
+            self[key] = known
         return known
 
     def fields(self, attributes: Mapping[str, Any]) -> bytes:

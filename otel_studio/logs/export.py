@@ -48,17 +48,21 @@ class LogExport:
         resource: who emits the records.
         exporters: OpenTelemetry log record exporters.
         redactor: takes secrets out of each record before it waits for export.
+        max_bytes: what large records that wait for an exporter may hold.
     """
 
-    def __init__(self, resource: Resource, exporters: Sequence[Any], redactor: Redactor) -> None:
+    def __init__(
+        self, resource: Resource, exporters: Sequence[Any], redactor: Redactor, max_bytes: int
+    ) -> None:
         from opentelemetry.sdk._logs import LoggerProvider
-        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+        from otel_studio.logs.sized_queue import SizedQueue
 
         self.exporters = list(exporters)
         self.provider: LoggerProvider = LoggerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_log_record_processor(_cleaner(redactor))
         for exporter in self.exporters:
-            self.provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+            self.provider.add_log_record_processor(SizedQueue(exporter, max_bytes))
         self._handler = _handler(self.provider)
         # `dictConfig` flushes every handler that is alive, on any logger or on none.
         self._handler.flush = _nothing  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from otel_studio.base import figures
+from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
 from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import new_epoch
@@ -131,6 +132,9 @@ def _folded(sums: dict[Key, int], taken: list[Key]) -> dict[Key, int]:
     folded = dict(sums)
     for key in taken:
         if key not in folded and len(folded) >= MAX_COMBINATIONS:
-            key = (OTHER, OTHER, key[2])  # noqa: PLW2901
+            count_limited("log_counts")
+            # Levels may have any name: past as many again, they count together too.
+            level = key[2] if len(folded) < 2 * MAX_COMBINATIONS else OTHER
+            key = (OTHER, OTHER, level)  # noqa: PLW2901
         folded[key] = folded.get(key, 0) + 1
     return folded

@@ -51,9 +51,10 @@ class StudioLogs:
         self._clock = clock
         self._ended = ended
         self._redactor = redactor
+        self._max_export_bytes = settings.max_export_bytes
         wanted = settings.logging
         self._kept = (
-            RunRecords(settings.log_records_per_run)
+            RunRecords(settings.log_records_per_run, settings.max_run_bytes)
             if wanted and settings.log_records_per_run
             else None
         )
@@ -86,7 +87,7 @@ class StudioLogs:
         from otel_studio.logs.export import LogExport
 
         self._export = self._join.export = LogExport(
-            resource, exporters, SafeRedactor.like(self._redactor)
+            resource, exporters, SafeRedactor.like(self._redactor), self._max_export_bytes
         )
 
     @property

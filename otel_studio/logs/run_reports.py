@@ -19,10 +19,14 @@ from otel_studio.spans.ended_run import (
     keep_start_times,
     outcome_of,
 )
+from otel_studio.spans.light_run import cut_to
+from otel_studio.spans.weight import weight_of
 
 #: Operations whose rate is remembered at a time; past it the oldest are forgotten.
 _MAX_RATES = 10_000
 _SECOND = 1_000_000_000
+#: Bytes of attributes and events that a run may hold while its report waits.
+_MAX_BYTES = 4_096
 _WORDS = {outcome.ERROR: "failed", outcome.CANCELLED: "was cancelled"}
 
 
@@ -122,6 +126,11 @@ class RunRules:
         return self._slow_ns if seconds is None else seconds * _SECOND
 
 
+def _light(run: EndedRun) -> EndedRun:
+    """Return what a report needs of a run: what holds much waits for no record."""
+    return run if weight_of(run) <= _MAX_BYTES else cut_to(run, _MAX_BYTES)[0]
+
+
 def _thread_of(run: EndedRun) -> int | None:
     mark = run._thread
     return mark.ident if isinstance(mark, ThreadMark) else None
@@ -167,7 +176,7 @@ class RateLimits:
                 known.level = max(known.level, level)
                 return None
             known.passed += 1
-        return Report(level, *key, span, held_back)
+        return Report(level, *key, _light(span), held_back)
 
     def overdue(self, now: int) -> list[Report]:
         """Return what was held back in seconds that are over and that nothing followed.

@@ -8,12 +8,15 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
+from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
 from otel_studio.base.otel_private import SPAN_KEY, context_functions
 from otel_studio.logs.safe_records import safe_log
 from otel_studio.spans.ended_run import KeptLog, OpenRun
 from otel_studio.spans.span import StudioSpan
 
+#: A record of so many characters needs no look at the others.
+_SHORT = 512
 #: Runs above the innermost one that a record is kept with too.
 _MAX_DEPTH = 16
 
@@ -51,15 +54,18 @@ class RunRecords:
 
     Args:
         limit: records kept with one run.
+        max_bytes: what these may hold, about; the oldest go.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, max_bytes: int) -> None:
         self.limit = limit
+        self._max_bytes = max_bytes
         self._lock = new_lock()
 
     def add(self, run: OpenRun | None, record: KeptLog) -> None:
         """Keep a record with a run that goes on, and with those that it runs in."""
         record = safe_log(record)
+        is_long = _size_of(record) > _SHORT
         for _ in range(_MAX_DEPTH):
             if run is None:
                 return
@@ -68,7 +74,19 @@ class RunRecords:
                 if records is None:
                     records = self._begin(run)
                 records.append(record)
+                if is_long:
+                    self._make_room(records)
             run = run._parent_span
+
+    def _make_room(self, records: Any) -> None:
+        """Let the oldest records of a run go while all of them hold too much."""
+        too_much = sum(map(_size_of, records.copy())) - self._max_bytes
+        while too_much > 0 and len(records) > 1:
+            try:
+                too_much -= _size_of(records.popleft())
+            except IndexError:  # another thread logs in the same run
+                return
+            count_limited("log_records")
 
     def _begin(self, run: OpenRun) -> Any:
         with self._lock:  # two threads may log in one run for the first time at once, and a
@@ -83,3 +101,10 @@ class RunRecords:
         records = run._records
         if type(records) is deque:
             run._records = tuple(records) if worth_keeping and records else None
+            light = getattr(run, "_light", None)
+            if light is not None:
+                light._records = run._records
+
+
+def _size_of(record: KeptLog) -> int:
+    return len(record.message) + len(record.exception or "")

@@ -19,9 +19,10 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from otel_studio.base.sketch import Sketch
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RegistryReading, ServicePart, ServiceReading
-from otel_studio.registry.series import SeriesKey
+from otel_studio.registry.series import SeriesKey, without_runs
 from otel_studio.spans.ended_run import duration_of
 
 DURATION = "otel_studio.operation.duration"
@@ -37,6 +38,7 @@ DESCRIPTIONS = {
 SCOPE_NAME = "otel_studio"
 _SECOND = 1e9
 _NOTHING = ServiceReading({})
+_NO_DURATIONS = Sketch()
 
 
 def label_attributes(
@@ -90,7 +92,9 @@ class PointMaker:
         Args:
             reading: the next one of the registry; for deltas it is compared with the last.
         """
-        before, self._before = self._before, reading
+        before = self._before
+        if AggregationTemporality.DELTA in (self._histogram_temporality, self._counter_temporality):
+            self._before = _counts_of(reading)
         metrics = metrics_of(
             reading,
             before,
@@ -99,6 +103,35 @@ class PointMaker:
             self._counter_temporality,
         )
         return ScopeMetrics(self._scope, metrics, "") if metrics else None
+
+
+def _counts_of(reading: RegistryReading) -> RegistryReading:
+    """Return what the next deltas need of a reading: no run, which a reset is to let go of."""
+    return RegistryReading(
+        {
+            name: ServiceReading({epoch: _counts_in(part) for epoch, part in one.parts.items()})
+            for name, one in reading.services.items()
+        },
+        reading.processes,
+    )
+
+
+def _counts_in(part: ServicePart) -> ServicePart:
+    return ServicePart(
+        part.began_ns,
+        part.since_ns,
+        {
+            name: Operation(
+                one.bounds,
+                _NO_DURATIONS,
+                abandoned=one.abandoned,
+                cancelled=one.cancelled,
+                series={key: without_runs(series) for key, series in one.series.items()},
+                label_names=one.label_names,
+            )
+            for name, one in part.operations.items()
+        },
+    )
 
 
 def metrics_of(

@@ -14,6 +14,7 @@ from opentelemetry.metrics import Meter
 from otel_studio.base import figures, guard
 from otel_studio.base.codec import readable
 from otel_studio.base.figures import Figure, Point, one
+from otel_studio.base.limited import limited
 from otel_studio.base.reading import (
     add_counts,
     add_parts,
@@ -38,6 +39,7 @@ class SelfPart:
         overflowed: runs that were counted under `__other__`, by service.
         labels_overflowed: runs whose label values were counted as `__other__`, by service.
         errors: internal failures, by place.
+        limited: what bounds on the size of our own stores have cost, by store.
     """
 
     folded: int = 0
@@ -47,6 +49,7 @@ class SelfPart:
     overflowed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     labels_overflowed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    limited: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: SelfPart) -> SelfPart:
         """Return the sums."""
@@ -58,6 +61,7 @@ class SelfPart:
             add_counts(self.overflowed, other.overflowed),
             add_counts(self.labels_overflowed, other.labels_overflowed),
             add_counts(self.errors, other.errors),
+            add_counts(self.limited, other.limited),
         )
 
     def __sub__(self, earlier: SelfPart) -> SelfPart:
@@ -70,6 +74,7 @@ class SelfPart:
             subtract_counts(self.overflowed, earlier.overflowed),
             subtract_counts(self.labels_overflowed, earlier.labels_overflowed),
             subtract_counts(self.errors, earlier.errors),
+            subtract_counts(self.limited, earlier.limited),
         )
 
 
@@ -110,10 +115,13 @@ def read(registry: RegistryReading, dropped: Dropped) -> SelfReading:
             registry.
     """
     parts = {
-        epoch: SelfPart(moment.folded, moment.fold_ns, moment.ignored)
+        epoch: SelfPart(
+            moment.folded, moment.fold_ns, moment.ignored, limited=_counted(moment.limited)
+        )
         for epoch, moment in registry.processes.items()
     }
-    queues = SelfPart(dropped=_counted(dropped()))
+    lost = _counted(dropped())
+    queues = SelfPart(dropped=lost, limited=_counted({"export_queue": lost.get("queue_bytes", 0)}))
     parts = add_parts(parts, dict.fromkeys(list(parts)[:1], queues))
     for name, service in registry.services.items():
         for epoch, part in service.parts.items():
@@ -122,8 +130,8 @@ def read(registry: RegistryReading, dropped: Dropped) -> SelfReading:
                 labels_overflowed=_counted({name: _labels_overflowed(part)}),
             )
             parts = add_parts(parts, {epoch: overflowed}) if overflowed != SelfPart() else parts
-    errors = SelfPart(errors=_counted(guard.internal_errors))
-    return SelfReading(_filled(add_parts(parts, {process_epoch(): errors})))
+    own = SelfPart(errors=_counted(guard.internal_errors.copy()), limited=_counted(limited.copy()))
+    return SelfReading(_filled(add_parts(parts, {process_epoch(): own})))
 
 
 def _counted(counts: Mapping[str, int]) -> dict[str, int]:
@@ -190,6 +198,13 @@ FIGURES: Final[tuple[Figure[SelfPart], ...]] = (
         "{error}",
         "Internal failures that were kept from the program.",
         _by("place", lambda whole: whole.errors),
+    ),
+    Figure(
+        "otel_studio.self.size.limited",
+        "counter",
+        "{item}",
+        "What was cut, dropped or left out of a store of ours that was full.",
+        _by("store", lambda whole: whole.limited),
     ),
 )
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from opentelemetry import trace as trace_api
 
+from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
+
+T = TypeVar("T")
 
 #: Characters kept of a captured argument where no setting says otherwise.
 MAX_ARGUMENT_CHARACTERS: Final = 256
+#: Services kept where no setting says otherwise.
+MAX_SERVICES: Final = 1_000
 #: Operations whose declarations are remembered, and probes of memory.
 _MAX_DECLARED: Final = 10_000
 _MAX_MEMORY_PROBES: Final = 1_000
@@ -62,10 +67,17 @@ class Declared:
         self, service: str, name: str, slow_threshold: float | None, labels: tuple[str, ...]
     ) -> None:
         """Take over what one operation says of itself."""
-        if slow_threshold is not None and len(self.slow_thresholds) < _MAX_DECLARED:
-            self.slow_thresholds[service, name] = slow_threshold
-        if labels and len(self.labels) < _MAX_DECLARED:
-            self.labels[service, name] = labels
+        if slow_threshold is not None:
+            _keep(self.slow_thresholds, (service, name), slow_threshold)
+        if labels:
+            _keep(self.labels, (service, name), labels)
+
+
+def _keep(declared: dict[tuple[str, str], T], key: tuple[str, str], value: T) -> None:
+    if key in declared or len(declared) < _MAX_DECLARED:
+        declared[key] = value
+    else:
+        count_limited("declared")
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -77,6 +89,7 @@ class Seat:
         caches: where caches are kept; made with the first of them.
         argument_characters: kept of a captured argument.
         expected_errors: canonical names of exceptions that are no errors.
+        max_services: services that are known for good.
         declared: what operations say of themselves.
         occupant: the Studio that sits here, if one does.
         services: names of the services declared so far, for a Studio that comes later.
@@ -88,6 +101,7 @@ class Seat:
     caches: CacheHome | None = None
     argument_characters: int = MAX_ARGUMENT_CHARACTERS
     expected_errors: frozenset[str] = frozenset()
+    max_services: int = MAX_SERVICES
     declared: Declared = dataclasses.field(default_factory=Declared)
     occupant: Occupant | None = None
     services: dict[str, None] = dataclasses.field(default_factory=dict)
@@ -103,7 +117,7 @@ class Seat:
 
     def declare_service(self, name: str) -> None:
         """Know a service, and tell the Studio that sits here."""
-        if name not in self.services and len(self.services) < _MAX_DECLARED:
+        if name not in self.services and len(self.services) < self.max_services:
             self.services[name] = None
         if self.occupant is not None:
             self.occupant.declare_service(name)

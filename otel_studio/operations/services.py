@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+import types as types_of_python
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, overload
 
 from opentelemetry.util import types
 
 from otel_studio.base.guard import report_internal_error
+from otel_studio.base.limited import count_limited
+from otel_studio.base.locks import new_lock
 from otel_studio.base.outcome import RECORDED_ATTRIBUTE
 from otel_studio.base.text import safe_line
 from otel_studio.operations import seat
@@ -29,7 +33,7 @@ _F = TypeVar("_F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | stat
 
 
 class MemoryProbe:
-    """Memory that a service holds, sampled until `close()`.
+    """Memory that a service holds, sampled until `close()`, or until the object is gone.
 
     Args:
         service: who holds it.
@@ -39,11 +43,26 @@ class MemoryProbe:
     def __init__(self, service: str, source: Any) -> None:
         self._seat = seat.current()
         self.service = service
-        self.source = source
+        self._kind = type(source).__name__
+        self._source: Callable[[], Any] | None = self._held(source)
         self._tracked: list[Any] = []
 
     def __repr__(self) -> str:
-        return f"MemoryProbe({self.service!r}, {type(self.source).__name__})"
+        return f"MemoryProbe({self.service!r}, {self._kind})"
+
+    def _held(self, source: Any) -> Callable[[], Any]:
+        """Return what gives the source: an object, and a method's owner, are not kept alive."""
+        try:
+            if isinstance(source, types_of_python.MethodType):
+                return weakref.WeakMethod(source, self._forget)
+            if not callable(source):
+                return weakref.ref(source, self._forget)
+        except TypeError:  # lists, texts and the like
+            pass
+        return lambda: source
+
+    def _forget(self, _: object) -> None:
+        self._seat.forget_memory(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Closed: what is sampled is memory of this process, and sampled once.
@@ -51,7 +70,9 @@ class MemoryProbe:
 
     def track(self, tracker: Any) -> None:
         """Hand the source to a tracker of memory (see `process.service_memory`)."""
-        self._tracked.append(tracker.track(self.service, self.source))
+        source = None if self._source is None else self._source()
+        if source is not None:
+            self._tracked.append(tracker.track(self.service, source))
 
     def close(self) -> None:
         """Stop tracking; a second call does nothing."""
@@ -59,7 +80,7 @@ class MemoryProbe:
         for tracked in self._tracked:
             tracked.close()
         self._tracked.clear()
-        self.source = None
+        self._source = None
 
 
 class Service:
@@ -249,6 +270,9 @@ class Service:
 
 #: One object for one name, for the life of the process: programs keep them in globals.
 _services: Final[dict[str, Service]] = {}
+#: Those past the bound: for as long as somebody else holds them.
+_passing: Final[weakref.WeakValueDictionary[str, Service]] = weakref.WeakValueDictionary()
+_making: Final = new_lock()
 
 
 def service(name: str) -> Service:
@@ -268,8 +292,20 @@ def service(name: str) -> Service:
                 'write service("cache-service")'
             )
         name = safe_line(name)
-        found = _services.setdefault(name, Service(name))
+        found = _services.get(name) or _made(name)
     seat.current().declare_service(found.name)
+    return found
+
+
+def _made(name: str) -> Service:
+    """Return a service that is not known for good yet."""
+    if len(_services) < seat.current().max_services:
+        return _services.setdefault(name, Service(name))
+    with _making:
+        found = _passing.get(name)
+        if found is None:
+            found = _passing[name] = Service(name)
+            count_limited("services")
     return found
 
 

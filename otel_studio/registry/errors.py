@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from otel_studio.base.failure import safe_text
 from otel_studio.base.overflow import OTHER
 from otel_studio.base.reading import add_counts, subtract_counts
 from otel_studio.registry.failures import describe_failure
@@ -12,6 +13,8 @@ from otel_studio.registry.kept import Kept, latest, without
 
 #: Operations named in one group.
 _MAX_OPERATIONS = 20
+#: Of an error's type and place: a class made at run time, or a text, may have any name.
+_MAX_NAME = 256
 
 #: Exception type and place.
 GroupKey = tuple[str, str]
@@ -79,13 +82,17 @@ class GroupDraft:
     Args:
         before: what it was; `None` for a new one.
         kept_ids: how many trace ids are kept.
+        keep: returns what is kept of a run.
     """
 
-    __slots__ = ("_before", "_kept_ids", "_operations", "_runs")
+    __slots__ = ("_before", "_keep", "_kept_ids", "_operations", "_runs")
 
-    def __init__(self, before: ErrorGroup | None, kept_ids: int) -> None:
+    def __init__(
+        self, before: ErrorGroup | None, kept_ids: int, keep: Callable[[Kept], Kept]
+    ) -> None:
         self._before = before
         self._kept_ids = kept_ids
+        self._keep = keep
         self._operations = {} if before is None else dict(before.operations)
         self._runs: list[Kept] = []
 
@@ -106,7 +113,7 @@ class GroupDraft:
         before, runs = self._before, self._runs
         seen = [run.end_time or 0 for run in runs]
         ids = [(end, run._trace_id) for end, run in zip(seen, runs, strict=True)]
-        told = next((run for run in reversed(runs) if _tells(run)), None)
+        told = next((self._keep(run) for run in reversed(runs) if _tells(run)), None)
         if before is not None:
             told = told or before.told
             ids = [*before.trace_ids, *ids]
@@ -115,7 +122,7 @@ class GroupDraft:
             min(seen) if before is None else before.first_seen,
             max(seen) if before is None else max(before.last_seen, *seen),
             self._operations,
-            runs[-1],
+            self._keep(runs[-1]),
             told,
             tuple(ids[-self._kept_ids :]) if self._kept_ids else (),
             self._kept_ids,
@@ -129,12 +136,20 @@ class GroupDrafts:
         groups: so far.
         limit: groups kept; further ones are counted together under `__other__`.
         kept_ids: trace ids kept per group.
+        keep: returns what is kept of a run.
     """
 
-    def __init__(self, groups: Mapping[GroupKey, ErrorGroup], limit: int, kept_ids: int) -> None:
+    def __init__(
+        self,
+        groups: Mapping[GroupKey, ErrorGroup],
+        limit: int,
+        kept_ids: int,
+        keep: Callable[[Kept], Kept],
+    ) -> None:
         self._groups = groups
         self._limit = limit
         self._kept_ids = kept_ids
+        self._keep = keep
         self._drafts: dict[GroupKey, GroupDraft] = {}
         #: Failures counted in `__other__` for want of room, in this batch.
         self.overflowed = 0
@@ -156,7 +171,7 @@ class GroupDrafts:
                     known = self._groups.get(key)
                     draft = self._drafts.get(key)
                 if draft is None:
-                    draft = self._drafts[key] = GroupDraft(known, self._kept_ids)
+                    draft = self._drafts[key] = GroupDraft(known, self._kept_ids, self._keep)
             draft.add(run, operation)
 
     def _is_full(self, key: GroupKey) -> bool:
@@ -174,7 +189,7 @@ class GroupDrafts:
 def group_of(run: Kept) -> GroupKey:
     """Return the group that a failed run belongs to: its error's type and place."""
     failure = describe_failure(run)
-    return failure.type_name, failure.place
+    return safe_text(failure.type_name, _MAX_NAME), safe_text(failure.place, _MAX_NAME)
 
 
 def _tells(run: Kept) -> bool:

@@ -14,13 +14,14 @@ from opentelemetry.trace import StatusCode
 
 from otel_studio.base import outcome
 from otel_studio.base.frozen import draft_of
-from otel_studio.base.guard import note_internal_error, note_once
-from otel_studio.base.overflow import OTHER
+from otel_studio.base.guard import note_internal_error
 from otel_studio.base.sketch import Sketch
 from otel_studio.registry.errors import GroupDrafts, GroupKey, group_of
+from otel_studio.registry.keeping import Keeping
 from otel_studio.registry.labels import batches_of
 from otel_studio.registry.limits import Limits
 from otel_studio.registry.operation import Operation
+from otel_studio.registry.placing import operations_in, place_operation, place_service
 from otel_studio.registry.reading import RATE_SECONDS, ServicePart
 from otel_studio.registry.series import SeriesKey, empty
 from otel_studio.registry.series import with_runs as with_runs_in
@@ -44,6 +45,7 @@ def fold(
     labels: Labels,
     now_ns: int,
     new_part: Callable[[int], tuple[str, ServicePart]],
+    keeping: Keeping,
 ) -> dict[str, tuple[str, ServicePart]]:
     """Return what is known of every service with a batch of runs in it.
 
@@ -54,16 +56,21 @@ def fold(
         labels: returns the names of the labels that an operation declares.
         now_ns: the monotonic clock.
         new_part: makes the part of a service that is not known yet, from when it began.
+        keeping: takes the runs that are kept.
     """
     by_service: dict[str, list[tuple[str, list[EndedRun]]]] = {}
     for (service, operation), runs in groups.items():
         by_service.setdefault(service, []).append((operation, runs))
     folded = dict(services)
+    known = operations_in(folded)
     for name, batches in by_service.items():
         home = place_service(folded, name, limits)
         epoch, part = folded.get(home) or new_part(_first_start(batches, now_ns))
         try:
-            folded[home] = epoch, _fold_service(home, part, batches, limits, labels, now_ns)
+            others = known - len(part.operations)
+            part = _fold_service(home, part, batches, limits, labels, now_ns, keeping, others)
+            folded[home] = epoch, part
+            known = others + len(part.operations)
         except Exception as error:  # the other services are counted all the same
             note_internal_error("counting the runs of a service", error)
             folded.setdefault(home, (epoch, part))
@@ -75,39 +82,6 @@ def _first_start(batches: Iterable[tuple[str, list[EndedRun]]], now_ns: int) -> 
     return min((start for start in starts if start), default=now_ns)
 
 
-def place_service(services: Mapping[str, object], name: str, limits: Limits) -> str:
-    """Return where a service's runs are counted: under its name, or past the bound `__other__`."""
-    if name in services or len(services) < limits.services or name == OTHER:
-        return name
-    note_once(
-        "cardinality",
-        "services",
-        "more than %d services (instrumentation scopes): further ones are counted together as %r.",
-        limits.services,
-        OTHER,
-    )
-    return OTHER
-
-
-def place_operation(
-    service: str, operations: Mapping[str, object], name: str, limits: Limits
-) -> str:
-    """Return where an operation's runs are counted: under its name, or under `__other__`."""
-    limit = limits.operations_per_service
-    if name in operations or len(operations) < limit or name == OTHER:
-        return name
-    note_once(
-        "cardinality",
-        service,
-        "service %r has more than %d operations: further ones are counted together as %r. "
-        "Give spans names without ids, or raise max_operations_per_service.",
-        service,
-        limit,
-        OTHER,
-    )
-    return OTHER
-
-
 def _fold_service(
     service: str,
     part: ServicePart,
@@ -115,19 +89,21 @@ def _fold_service(
     limits: Limits,
     labels: Labels,
     now_ns: int,
+    keeping: Keeping,
+    others: int,
 ) -> ServicePart:
     operations = dict(part.operations)
-    errors = GroupDrafts(part.groups, limits.error_groups, limits.trace_ids)
+    errors = GroupDrafts(part.groups, limits.error_groups, limits.trace_ids, keeping.of)
     ended = overflowed = 0
     for name, runs in batches:
-        home = place_operation(service, operations, name, limits)
+        home = place_operation(service, operations, name, limits, others)
         before = operations.get(home)
         if before is None:
             before = operations[home] = Operation(limits.bounds, Sketch())
         try:
             unusual = [run for run in runs if not run._simple]
             failed = _failed(unusual) if unusual else []
-            after = with_runs(before, runs, unusual, failed, labels(service, name))
+            after = with_runs(before, runs, unusual, failed, labels(service, name), keeping.of)
             errors.add(failed, home)
         except Exception as error:  # the other operations are counted all the same
             note_internal_error("counting the runs of an operation", error)
@@ -170,6 +146,7 @@ def with_runs(
     unusual: Sequence[EndedRun],
     failed: Sequence[tuple[EndedRun, GroupKey]] = (),
     label_names: tuple[str, ...] = (),
+    keep: Callable[[EndedRun], EndedRun] = lambda run: run,
 ) -> Operation:
     """Return an operation with a batch of its runs in it.
 
@@ -179,6 +156,7 @@ def with_runs(
         unusual: those of them that are not simple.
         failed: those of them that failed, with the groups of their errors.
         label_names: the labels that it declares.
+        keep: returns what is kept of a run.
     """
     # Mostly there is none: then there is nothing to look through.
     plain = [r for r in runs if r._simple or _is_plain(r)] if unusual else runs
@@ -204,7 +182,8 @@ def with_runs(
         abandoned=abandoned,
         label_names=names,
         label_overflow=overflow,
-        last_failed=failed[-1][0] if failed else before.last_failed,
+        last_failed=keep(failed[-1][0]) if failed else before.last_failed,
+        keep=keep,
     )
 
 
@@ -219,6 +198,7 @@ def _with_batches(
     label_names: tuple[str, ...],
     label_overflow: int,
     last_failed: EndedRun | None,
+    keep: Callable[[EndedRun], EndedRun],
 ) -> Operation:
     bounds = before.bounds
     sketch = before.sketch.copy()
@@ -243,7 +223,7 @@ def _with_batches(
         if known is None:
             known = empty(len(bounds.buckets_ns) + 1)
         series[key] = made = with_runs_in(
-            known, batch, durations, bounds.buckets_ns, samples_are_old=is_due
+            known, batch, durations, bounds.buckets_ns, samples_are_old=is_due, keep=keep
         )
         total += made.total - known.total
         if shortest is None or durations[0] < shortest:
@@ -264,8 +244,8 @@ def _with_batches(
     made_now.label_names = label_names
     made_now.label_overflow = before.label_overflow + label_overflow
     room = bounds.recent_runs
-    made_now.recent = (*before.recent, *runs[-room:])[-room:]
-    made_now.slowest = _with_slowest(before.slowest, runs, of_batch, bounds.slow_samples)
+    made_now.recent = (*before.recent, *map(keep, runs[-room:]))[-room:]
+    made_now.slowest = _with_slowest(before.slowest, runs, of_batch, bounds.slow_samples, keep)
     made_now.last_failed = last_failed
     made_now.next_sampling = sampled
     made_now.__class__ = Operation
@@ -274,7 +254,11 @@ def _with_batches(
 
 
 def _with_slowest(
-    slowest: tuple[EndedRun, ...], runs: Sequence[EndedRun], longest: int, room: int
+    slowest: tuple[EndedRun, ...],
+    runs: Sequence[EndedRun],
+    longest: int,
+    room: int,
+    keep: Callable[[EndedRun], EndedRun],
 ) -> tuple[EndedRun, ...]:
     if not room:
         return ()
@@ -282,4 +266,6 @@ def _with_slowest(
     if longest <= limit:
         return slowest
     slower = [run for run in runs if run._end - run._start > limit]
-    return tuple(sorted((*slowest, *slower), key=duration_of, reverse=True)[:room])
+    kept = sorted((*slowest, *slower), key=duration_of, reverse=True)[:room]
+    known = set(map(id, slowest))
+    return tuple(run if id(run) in known else keep(run) for run in kept)

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 
 from otel_studio.base.codec import readable
-from otel_studio.base.reading import add_counts, add_parts, subtract_parts
+from otel_studio.base.reading import add_counts, add_parts, subtract_counts, subtract_parts
 from otel_studio.registry.errors import ErrorGroup, GroupKey
 from otel_studio.registry.operation import Operation
 
@@ -132,6 +132,7 @@ class ProcessMoment:
         folded: ended runs that were folded so far.
         fold_ns: nanoseconds that this took.
         ignored: of these, the runs that the selection left out.
+        limited: what the bounds in bytes have cost: values cut of kept `runs`, `samples` stripped.
     """
 
     taken_ns: int
@@ -140,6 +141,7 @@ class ProcessMoment:
     folded: int = 0
     fold_ns: int = 0
     ignored: int = 0
+    limited: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: ProcessMoment) -> ProcessMoment:
         """Return the later one, with what both counted: of two windows of one process."""
@@ -149,6 +151,7 @@ class ProcessMoment:
             folded=self.folded + other.folded,
             fold_ns=self.fold_ns + other.fold_ns,
             ignored=self.ignored + other.ignored,
+            limited=add_counts(self.limited, other.limited),
         )
 
     def __sub__(self, earlier: ProcessMoment) -> ProcessMoment:
@@ -158,6 +161,7 @@ class ProcessMoment:
             folded=self.folded - earlier.folded,
             fold_ns=self.fold_ns - earlier.fold_ns,
             ignored=self.ignored - earlier.ignored,
+            limited=subtract_counts(self.limited, earlier.limited),
         )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from otel_studio.base.clock import Clock
 from otel_studio.base.guard import is_ordinary_code
-from otel_studio.base.reading import new_epoch
+from otel_studio.base.overflow import OTHER
+from otel_studio.base.reading import add_counts, new_epoch
 from otel_studio.base.stack import has_room, run_elsewhere
-from otel_studio.registry.fold import Groups, Labels, fold, place_operation, place_service
+from otel_studio.registry.fold import Groups, Labels, fold
+from otel_studio.registry.keeping import Keeping, within
 from otel_studio.registry.limits import Limits
+from otel_studio.registry.placing import operations_in, place_operation, place_service
 from otel_studio.registry.reading import (
     ProcessMoment,
     RegistryReading,
@@ -30,12 +34,16 @@ class Known(NamedTuple):
         folded: ended runs so far.
         fold_ns: nanoseconds spent folding so far.
         ignored: of the runs, those that the selection left out.
+        sample_bytes: what the samples hold at most; counted anew where it is too much.
+        limited: what the bounds in bytes have cost, by store.
     """
 
     services: Mapping[str, tuple[str, ServicePart]]
     folded: int = 0
     fold_ns: int = 0
     ignored: int = 0
+    sample_bytes: int = 0
+    limited: Mapping[str, int] = MappingProxyType({})
 
 
 class ServiceNotFound(LookupError):
@@ -76,7 +84,7 @@ class Registry:
         #: Its one element. Replaced by a call into C, together with all else that takes a batch.
         self._known: deque[Known] = deque([Known({})], maxlen=1)
         #: Services that were declared since the last reading, and when, by the monotonic clock.
-        self._declared: deque[tuple[str, int]] = deque()
+        self._declared: dict[str, int] = {}
         #: Services to be cleared by the fold in progress, which the request has interrupted.
         self._resets: deque[str] = deque()
 
@@ -96,12 +104,24 @@ class Registry:
     def _folded(self, known: Known, groups: Groups, ended: int, ignored: int) -> Known:
         began = self._clock.monotonic_ns()
         known = self._with_declared(known)
-        services = fold(known.services, groups, self.limits, self._labels, began, self._new_part)
+        limits = self.limits
+        keeping = Keeping(limits.run_bytes)
+        services: Mapping[str, tuple[str, ServicePart]] = fold(
+            known.services, groups, limits, self._labels, began, self._new_part, keeping
+        )
+        held, stripped = known.sample_bytes + keeping.bytes, 0
+        if held > limits.sample_bytes:
+            services, held, stripped = within(services, limits.sample_bytes)
+        limited = known.limited
+        if keeping.values_cut or stripped:
+            limited = add_counts(limited, {"runs": keeping.values_cut, "samples": stripped})
         return Known(
             services,
             known.folded + ended,
             known.fold_ns + self._clock.monotonic_ns() - began,
             known.ignored + ignored,
+            held,
+            limited,
         )
 
     def _new_part(self, began_ns: int) -> tuple[str, ServicePart]:
@@ -109,13 +129,17 @@ class Registry:
 
     def declare(self, service: str) -> None:
         """Know a service from now on, also if it never runs anything."""
-        if service not in self._known[0].services:
-            self._declared.append((service, self._clock.monotonic_ns()))
+        if service in self._known[0].services:
+            return
+        waiting = self._declared
+        if len(waiting) < self.limits.services:
+            waiting.setdefault(service, self._clock.monotonic_ns())
+        elif service not in waiting:  # it would find no room among those
+            waiting.setdefault(OTHER, self._clock.monotonic_ns())
 
     def service_names(self) -> list[str]:
         """Return the services that are known now; takes no lock and folds nothing."""
-        declared = [name for name, _ in self._declared.copy()]
-        return list(dict.fromkeys([*self._known[0].services, *declared]))
+        return list(dict.fromkeys([*self._known[0].services, *self._declared.copy()]))
 
     def reset(self, service: str) -> None:
         """Clear a service; what runs now is counted when it ends.
@@ -142,10 +166,10 @@ class Registry:
     def _with_declared(self, known: Known) -> Known:
         """Return what is known with the services in it that were declared meanwhile."""
         declared = self._declared.copy()
-        if all(name in known.services for name, _ in declared):
+        if all(name in known.services for name in declared):
             return known
         services = dict(known.services)
-        for name, began in declared:
+        for name, began in declared.items():
             home = place_service(services, name, self.limits)
             if home not in services:
                 services[home] = self._new_part(began)
@@ -153,10 +177,9 @@ class Registry:
 
     def _forget_declared(self, known: Known) -> None:
         full = len(known.services) >= self.limits.services
-        for _ in range(len(self._declared)):
-            row = self._declared.popleft()
-            if row[0] not in known.services and not full:
-                self._declared.append(row)  # declared since
+        for name in self._declared.copy():
+            if full or name in known.services:  # else it was declared since
+                self._declared.pop(name, None)
 
     # Reading
 
@@ -191,6 +214,7 @@ class Registry:
                     known.folded,
                     known.fold_ns,
                     known.ignored,
+                    known.limited,
                 )
             },
         )
@@ -203,6 +227,7 @@ class Registry:
             counts[key] = counts.get(key, 0) + 1
         placed: dict[tuple[str, str], int] = {}
         homes = dict.fromkeys(known.services)
+        in_all = operations_in(known.services)
         rows: dict[str, dict[str, None]] = {}
         for (service, name), count in sorted(counts.items()):
             if self._leaves_out(service, name):
@@ -212,8 +237,10 @@ class Registry:
             if home not in rows:
                 part = known.services.get(home)
                 rows[home] = {} if part is None else dict.fromkeys(part[1].operations)
-            row = place_operation(home, rows[home], name, self.limits)
+            others = in_all - len(rows[home])
+            row = place_operation(home, rows[home], name, self.limits, others)
             rows[home][row] = None
+            in_all = others + len(rows[home])
             placed[home, row] = placed.get((home, row), 0) + count
         return placed
 

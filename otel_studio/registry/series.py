@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from otel_studio.base.frozen import draft_of
 from otel_studio.registry.kept import Kept, is_sampled, later, without
@@ -85,6 +85,7 @@ def with_runs(
     bounds: Sequence[int],
     *,
     samples_are_old: bool,
+    keep: Callable[[Kept], Kept],
 ) -> Series:
     """Return a series with more runs.
 
@@ -94,6 +95,7 @@ def with_runs(
         durations: of these, in nanoseconds, ascending.
         bounds: the bucket bounds in nanoseconds, ascending.
         samples_are_old: whether every bucket takes a new exemplar; else only one without any.
+        keep: returns what is kept of a run.
     """
     size = len(durations)
     low, high = durations[0], durations[-1]
@@ -111,7 +113,7 @@ def with_runs(
     buckets[last] += size - done
     exemplars = series.exemplars
     if samples_are_old or None in exemplars[first : last + 1]:
-        exemplars = _with_exemplars(exemplars, runs, bounds)
+        exemplars = _with_exemplars(exemplars, runs, bounds, keep)
     made = _SeriesDraft()
     made.count = series.count + size
     made.total = series.total + sum(durations)
@@ -125,7 +127,10 @@ def with_runs(
 
 
 def _with_exemplars(
-    exemplars: tuple[Kept | None, ...], runs: Sequence[Kept], bounds: Sequence[int]
+    exemplars: tuple[Kept | None, ...],
+    runs: Sequence[Kept],
+    bounds: Sequence[int],
+    keep: Callable[[Kept], Kept],
 ) -> tuple[Kept | None, ...]:
     """Keep the latest run of each latency bucket; one that was sampled goes before."""
     found: dict[int, Kept] = {}
@@ -138,7 +143,7 @@ def _with_exemplars(
     for index, run in found.items():
         before = kept[index]
         if run._flags & 1 or before is None or not before._flags & 1:
-            kept[index] = run
+            kept[index] = keep(run)
     return tuple(kept)
 
 
@@ -149,6 +154,11 @@ def preferred(one: Kept | None, other: Kept | None) -> Kept | None:
     if is_sampled(one) != is_sampled(other):
         return one if is_sampled(one) else other
     return later(one, other)
+
+
+def without_runs(series: Series) -> Series:
+    """Return the counts of a series alone."""
+    return dataclasses.replace(series, exemplars=(None,) * len(series.exemplars))
 
 
 def at_bounds(series: Series, own: Sequence[int], fewer: Sequence[int]) -> Series:

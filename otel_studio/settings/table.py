@@ -144,6 +144,13 @@ class Settings:
         "under `__other__`.",
         REGISTRY,
     )
+    max_operations: int = _setting(
+        10_000,
+        kinds.Integer(1, 1_000_000),
+        "Operations with statistics of their own in all services together; what comes later is "
+        "counted under its service's `__other__`.",
+        REGISTRY,
+    )
     recent_runs_per_operation: int = _setting(
         10,
         kinds.Integer(1, 10_000),
@@ -166,6 +173,20 @@ class Settings:
         5,
         kinds.Integer(0, 1_000),
         "The last trace ids that are kept of each group of errors.",
+        REGISTRY,
+    )
+    max_run_bytes: int = _setting(
+        16_384,
+        kinds.Integer(1_024, 16_777_216),
+        "Bytes that one kept run may hold of attributes and events, and as many of log records. "
+        "Of a run with more the largest values are cut; what is sent stays whole.",
+        REGISTRY,
+    )
+    max_sample_bytes: int = _setting(
+        33_554_432,
+        kinds.Integer(65_536, 1_099_511_627_776),
+        "Bytes that all kept runs, samples and groups may hold of these together. Past it the "
+        "oldest lose theirs.",
         REGISTRY,
     )
     registry_backlog: int = _setting(
@@ -289,6 +310,13 @@ class Settings:
         "Sampled spans that may wait for export; past it they are dropped and counted.",
         SAMPLING,
         variable="OTEL_BSP_MAX_QUEUE_SIZE",
+    )
+    max_export_bytes: int = _setting(
+        67_108_864,
+        kinds.Integer(65_536, 1_099_511_627_776),
+        "Bytes that the spans waiting in each export queue may hold of attributes and events, and "
+        "large log records in theirs; what finds no room is dropped and counted.",
+        SAMPLING,
     )
     export_batch_size: int = _setting(
         2_048,
@@ -469,10 +497,13 @@ class SettingsKeywords(TypedDict, total=False):
     slow_threshold: float | None
     max_services: int | None
     max_operations_per_service: int | None
+    max_operations: int | None
     recent_runs_per_operation: int | None
     slow_samples_per_operation: int | None
     error_groups_per_service: int | None
     trace_ids_per_error_group: int | None
+    max_run_bytes: int | None
+    max_sample_bytes: int | None
     registry_backlog: int | None
     fold_interval: float | None
     traces_exporter: str | Sequence[str] | None
@@ -489,6 +520,7 @@ class SettingsKeywords(TypedDict, total=False):
     sampler: str | Sampler | None
     sampler_arg: float | str | None
     export_queue_size: int | None
+    max_export_bytes: int | None
     export_batch_size: int | None
     export_interval: float | None
     logging: bool | None

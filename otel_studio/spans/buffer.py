@@ -14,9 +14,17 @@ from otel_studio.base.locks import new_lock
 from otel_studio.base.worker import Worker
 from otel_studio.spans.ended_run import EndedRun, OpenRun, keep_start_times
 from otel_studio.spans.timebase import Timebase
+from otel_studio.spans.weight import weight_of_runs
 
 #: A caller waits for a fold in progress only when the backlog is this many times its limit.
 _OVERFLOW_FACTOR: Final = 8
+#: Bytes that the runs that wait may hold, as far as those before them tell.
+_MAX_WAITING_BYTES: Final = 8 << 20
+#: Runs that may wait before it is known what they hold; and how much faster it may be after a fold.
+_FIRST_LIMIT: Final = 128
+_GROWTH: Final = 4
+#: Runs of a batch that are weighed.
+_WEIGHED: Final = 64
 
 #: Runs through an iterator, in C.
 exhaust: Final = deque[Any](maxlen=0).extend
@@ -76,8 +84,8 @@ class EndedSpans:
     that an end that was interrupted may simply be done again.
 
     Args:
-        limit: runs that may wait before the thread that ends one folds them itself.
-            Nothing is ever dropped here.
+        limit: runs that may wait before the thread that ends one folds them itself; fewer where
+            they hold much. Nothing is ever dropped here.
         timebase: refreshed at every fold.
         sweep: ends the runs that nobody can end any more; returns whether there were any.
     """
@@ -88,7 +96,9 @@ class EndedSpans:
         timebase: Timebase,
         sweep: Callable[[], bool] = bool,
     ) -> None:
-        self.limit = limit
+        self._most = limit
+        #: Follows what the last batch held.
+        self.limit = min(limit, _FIRST_LIMIT)
         self.timebase = timebase
         self.spans: deque[OpenRun] = deque()
         self.append: Callable[[OpenRun], None] = self.spans.append
@@ -236,6 +246,7 @@ class EndedSpans:
             if not waiting:
                 return running
             batch = self._known(waiting)
+            self._follow_weight(batch)
             changes, taken, rest = self._prepared(batch)
             done: list[Change] = [
                 (self.active.difference_update, taken),
@@ -256,6 +267,19 @@ class EndedSpans:
         both: Any = starmap(operator.call, ((len, self.spans), (self.active.copy,)))
         ended, active = both
         return ended, active.union(referenced)
+
+    def _follow_weight(self, batch: list[OpenRun]) -> None:
+        """Let as many runs wait as hold no more than the bound, by a sample of a batch."""
+        sample = batch[:: len(batch) // _WEIGHED + 1]
+        if not sample:
+            return
+        try:
+            weight = weight_of_runs(sample)
+        except Exception as error:
+            guard.note_internal_error("weighing ended runs", error)
+            return
+        room = _MAX_WAITING_BYTES * len(sample) // (weight + 1)
+        self.limit = max(1, min(room, self.limit * _GROWTH, self._most))
 
     def _prepared(
         self, batch: list[OpenRun]

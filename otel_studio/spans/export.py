@@ -19,11 +19,14 @@ from otel_studio.base.otel_private import SUPPRESS_KEY
 from otel_studio.base.worker import Worker
 from otel_studio.spans.buffer import Change
 from otel_studio.spans.ended_run import EndedRun, keep_start_times
+from otel_studio.spans.weight import first_part, first_within, weight_of_runs
 
 #: What a span with events, links or a status takes of a batch: a stack trace is kilobytes, and
 #: receivers refuse a request of more than 4 MiB.
 _WEIGHT = 8
 _is_simple = attrgetter("_simple")
+#: What the spans of one batch may hold: the same, for spans with large attributes.
+_MAX_BATCH_BYTES = 2 << 20
 
 
 class ExportQueue:
@@ -35,12 +38,19 @@ class ExportQueue:
     Args:
         exporter: any OpenTelemetry span exporter; one that raises is counted and goes on.
         limit: spans that may wait; further ones are dropped and counted.
+        max_bytes: what these may hold of attributes and events, likewise.
         batch_size: the most spans handed over in one call.
         interval: the most seconds that a span waits.
     """
 
     def __init__(
-        self, exporter: SpanExporter, *, limit: int, batch_size: int, interval: float
+        self,
+        exporter: SpanExporter,
+        *,
+        limit: int,
+        batch_size: int,
+        interval: float,
+        max_bytes: int = 64 << 20,
     ) -> None:
         self.exporter = exporter
         self._dropped: Counter[str] = Counter()
@@ -49,6 +59,7 @@ class ExportQueue:
         #: Spans that the exporter took.
         self.exported = 0
         self._limit = limit
+        self._max_bytes = max_bytes
         self._batch_size = batch_size
         self._interval = interval
         #: Held while a batch is with the exporter.
@@ -65,6 +76,9 @@ class ExportQueue:
 
     def _start_empty(self) -> None:
         self._queue: deque[Any] = deque()
+        #: Bytes that the spans queued so far held, its one element; and of those taken off again.
+        self._bytes_queued: deque[int] = deque([0], maxlen=1)
+        self._bytes_taken = 0
         #: Spans done with (sent, failed or given up), since the beginning.
         self._handled = 0
         #: How many of the spans queued so far a flush waits for.
@@ -84,16 +98,24 @@ class ExportQueue:
         if not sampled:
             return ()
         room = 0 if self._stopped else max(self._limit - len(self._queue), 0)
-        if room >= len(sampled):
-            return ((self._queue.extend, sampled),)
-        reason = "shutdown" if self._stopped else "queue_full"
-        lost = (reason, len(sampled) - room)
-        return ((self._queue.extend, sampled[:room]), (self._drops.append, lost))
+        changes: list[Change] = []
+        if room < len(sampled):
+            reason = "shutdown" if self._stopped else "queue_full"
+            changes.append((self._drops.append, (reason, len(sampled) - room)))
+            sampled = sampled[:room]
+        weight, bytes_left = weight_of_runs(sampled), self._max_bytes - self.bytes_waiting
+        if weight > bytes_left:
+            fitting, weight = first_within(sampled, bytes_left)
+            changes.append((self._drops.append, ("queue_bytes", len(sampled) - len(fitting))))
+            sampled = fitting
+        changes.append((self._queue.extend, sampled))
+        changes.append((self._bytes_queued.append, self._bytes_queued[0] + weight))
+        return changes
 
     def after(self) -> None:
         """Wake the thread for a full batch, or have it started for the first span."""
         waiting = len(self._queue)
-        if waiting >= self._batch_size or (waiting and not self._worker.is_wanted):
+        if self._has_batch() or (waiting and not self._worker.is_wanted):
             self._worker.wake()
 
     def keep_times(self) -> None:
@@ -119,10 +141,13 @@ class ExportQueue:
             self._emptied = time.monotonic()
             return False
         return (
-            len(self._queue) >= self._batch_size
+            self._has_batch()
             or self._handled < self._flush_goal
             or time.monotonic() - self._emptied >= self._interval
         )
+
+    def _has_batch(self) -> bool:
+        return len(self._queue) >= self._batch_size or self.bytes_waiting >= _MAX_BATCH_BYTES
 
     def _export_here(self) -> None:
         token = context_api.attach(context_api.set_value(SUPPRESS_KEY, True))
@@ -154,9 +179,14 @@ class ExportQueue:
         size = min(len(queue), self._batch_size)
         try:
             self._is_taking = True
+            held, waiting = self.bytes_waiting, len(queue)
             batch = list(starmap(queue.popleft, repeat((), size)))
             self._taken += size
-            return self._within_weight(batch)
+            if held * size > _MAX_BATCH_BYTES * waiting:  # by what they hold on average
+                batch = self._with_first(batch, len(first_part(batch, _MAX_BATCH_BYTES)))
+            batch = self._within_weight(batch)
+            self._bytes_taken += held * len(batch) // max(waiting, 1)
+            return batch
         finally:
             self._is_taking = False
 
@@ -171,14 +201,18 @@ class ExportQueue:
                 fits += 1
                 if room <= 0:
                     break
-            self._queue.extendleft(reversed(batch[fits:]))
-            self._taken -= size - fits
-            batch = batch[:fits]
+            batch = self._with_first(batch, fits)
         return batch
+
+    def _with_first(self, batch: list[Any], fits: int) -> list[Any]:
+        """Return the first spans of a batch, and have the others wait again."""
+        self._queue.extendleft(reversed(batch[fits:]))
+        self._taken -= len(batch) - fits
+        return batch[:fits]
 
     @property
     def dropped(self) -> Counter[str]:
-        """Spans that were never sent, by reason: `queue_full`, `export_failed`, `shutdown`."""
+        """Spans that were never sent: `queue_full`, `queue_bytes`, `export_failed`, `shutdown`."""
         for _ in range(len(self._drops)):
             try:
                 reason, count = self._drops.popleft()
@@ -186,6 +220,11 @@ class ExportQueue:
                 break
             self._dropped[reason] += count
         return self._dropped
+
+    @property
+    def bytes_waiting(self) -> int:
+        """What the spans in the queue hold of attributes and events, about."""
+        return self._bytes_queued[0] - self._bytes_taken
 
     @property
     def waiting(self) -> int:
@@ -251,6 +290,7 @@ class ExportQueue:
             self._taken += lost
             self._handled += lost
             self._queue.clear()
+            self._bytes_taken = self._bytes_queued[0]
         return sent and self.dropped.total() == dropped_before
 
     def _close(self) -> None:

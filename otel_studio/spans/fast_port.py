@@ -272,7 +272,7 @@ def _prepared(tracer: StudioTracer, attributes: types.Attributes) -> ConstantAtt
 def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
     provider = tracer.provider
     ended = provider.ended
-    waiting, append, limit = ended.spans, ended.append, ended.limit
+    waiting, append = ended.spans, ended.append
     now, finish_slowly = tracer.now, tracer.finish
 
     def finish(span: Any) -> None:
@@ -284,7 +284,7 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
                 return
             span._end = end
             append(span)  # active until here, ended from here on
-            if len(waiting) > limit:
+            if len(waiting) > ended.limit:
                 ended.relieve()
         except BaseException as error:
             unusual_end(span, error)
@@ -301,7 +301,7 @@ def _make_ends(tracer: StudioTracer) -> tuple[Callable[[Any], None], Callable[[A
             else:  # as in `finish`
                 span._end = now()
                 append(span)
-                if len(waiting) > limit:
+                if len(waiting) > ended.limit:
                     ended.relieve()
         except RecursionError as error:
             # Not even a call of ours fits on the stack: whoever has room ends the run.

@@ -46,6 +46,7 @@ class ForeignRun:
         "_events",
         "_failure",
         "_flags",
+        "_light",
         "_name",
         "_outcome",
         "_parent_span",
@@ -82,6 +83,7 @@ class ForeignRun:
         self._outcome = outcome.UNSET
         self._failure = None
         self._records: Any = None
+        self._light: Any = None
         self._thread = this_thread.mark
         self._task = running_task()
         #: Of the span itself; it tells when the span was dropped without an end.

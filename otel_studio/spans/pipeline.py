@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Final, Protocol
 
 from otel_studio.base import outcome
-from otel_studio.base.guard import note_internal_error, report_internal_error
-from otel_studio.base.locks import new_lock
+from otel_studio.base.guard import note_internal_error
 from otel_studio.spans.buffer import Change, exhaust
 from otel_studio.spans.ended_run import Children, EndedRun, OpenRun
+from otel_studio.spans.handover import Handover
 
 #: Runs by service and operation, in the order of their ends.
 Groups = Mapping[tuple[str, str], list[EndedRun]]
@@ -59,58 +58,6 @@ class Outlet(Protocol):
 
     def keep_times(self) -> None:
         """Have the runs that wait keep their times."""
-
-
-class BatchConsumer(Protocol):
-    """A span processor of the program's that takes ended spans in batches."""
-
-    def consume(self, spans: Sequence[Any]) -> None:
-        """Take the next batch, in the order of their ends, one call at a time."""
-
-
-class Handover:
-    """Runs that wait for a consumer of the program's own, which is called under no lock of ours.
-
-    Args:
-        consumer: gets every batch.
-    """
-
-    def __init__(self, consumer: BatchConsumer) -> None:
-        self.consumer = consumer
-        self._waiting: deque[Sequence[EndedRun]] = deque()
-        self._delivering = new_lock()
-        self._is_inside = False
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a batch waits."""
-        return bool(self._waiting)
-
-    def prepare(self, runs: Sequence[EndedRun]) -> Iterable[Change]:
-        """Return what queues a batch."""
-        return ((self._waiting.append, runs),)
-
-    def after(self) -> None:
-        """Do nothing: `deliver` is called where foreign code may run."""
-
-    def keep_times(self) -> None:
-        """Do nothing: what waits here is in the batches that keep their times already."""
-
-    def deliver(self) -> None:
-        """Hand over what waits; not again from inside the consumer."""
-        with self._delivering:
-            if self._is_inside:
-                return
-            try:
-                self._is_inside = True
-                while self._waiting:
-                    try:
-                        self.consumer.consume(self._waiting.popleft())
-                    except Exception as error:
-                        place = f"folding spans into {type(self.consumer).__name__}"
-                        report_internal_error(place, error)
-            finally:
-                self._is_inside = False
 
 
 class Pipeline:
@@ -273,4 +220,8 @@ def _told_to_parents(parts: Sequence[EndedRun]) -> Iterator[Change]:
     parents = [parent for parent, _ in told.values()]
     children_of = [children for _, children in told.values()]
     yield exhaust, map(setattr, parents, repeat("_children"), children_of)
+    for parent, children in told.values():
+        light = getattr(parent, "_light", None)
+        if light is not None:
+            yield exhaust, map(setattr, (light,), repeat("_children"), (children,))
     yield exhaust, map(setattr, parts, repeat("_parent_span"), repeat(None))

@@ -17,6 +17,7 @@ from opentelemetry.util import types
 from otel_studio.base import outcome
 from otel_studio.base.clock import Clock, SystemClock
 from otel_studio.base.guard import report_internal_error
+from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
 from otel_studio.base.resources import safe_resource
 from otel_studio.base.text import safe_attributes, safe_line
@@ -24,7 +25,8 @@ from otel_studio.operations import seat
 from otel_studio.spans.active import AbandonedSpan, ActiveReference
 from otel_studio.spans.buffer import EndedSpans
 from otel_studio.spans.fast_port import RunWatcher, ToldToken
-from otel_studio.spans.pipeline import BatchConsumer, Handover, Pipeline
+from otel_studio.spans.handover import BatchConsumer, Handover
+from otel_studio.spans.pipeline import Pipeline
 from otel_studio.spans.span import StudioSpan, span_name
 from otel_studio.spans.timebase import Timebase
 from otel_studio.spans.tracer import StudioTracer
@@ -45,6 +47,8 @@ class StudioTracerProvider(TracerProvider):
         clock: wall and monotonic time, in nanoseconds.
         backlog: ended spans that may wait to be folded before the thread that ends one
             folds them itself.
+        max_tracers: scopes whose tracers are known for good; a further one is the same for as
+            long as somebody holds it.
         shutdown_on_exit: whether to shut down when the interpreter exits.
 
     Example:
@@ -64,6 +68,7 @@ class StudioTracerProvider(TracerProvider):
         *,
         clock: Clock | None = None,
         backlog: int = 1024,
+        max_tracers: int = 1_000,
         **sdk_options: Any,
     ) -> None:
         super().__init__(
@@ -78,6 +83,11 @@ class StudioTracerProvider(TracerProvider):
         self._resource = safe_resource(self._resource)
         # Re-entrant, unlike the SDK's: a finalizer may run inside and ask for a tracer of its own.
         self._tracers_lock: Any = new_lock()
+        self._max_tracers = max_tracers
+        #: Tracers past that bound.
+        self._passing: weakref.WeakValueDictionary[InstrumentationScope, StudioTracer] = (
+            weakref.WeakValueDictionary()
+        )
         self.clock = clock or SystemClock()
         self.timebase = Timebase(self.clock)
         #: What ended runs pass through; a Studio puts its own line here.
@@ -124,10 +134,14 @@ class StudioTracerProvider(TracerProvider):
             attributes and safe_attributes(attributes),
         )
         with self._tracers_lock:
-            tracer = self._tracers.get(scope)
+            tracer = self._tracers.get(scope) or self._passing.get(scope)
             if tracer is None:
                 tracer = StudioTracer(self, scope, self._apply_tracer_configurator(scope))
-                self._tracers[scope] = tracer
+                if len(self._tracers) < self._max_tracers:
+                    self._tracers[scope] = tracer
+                else:
+                    self._passing[scope] = tracer
+                    count_limited("tracers")
                 self.made_tracers.add(tracer)
         return tracer
 
@@ -145,6 +159,11 @@ class StudioTracerProvider(TracerProvider):
         for tracer in list(tracers):
             self.made_tracers.add(tracer)  # not among `_tracers`, which would keep it for good
             tracer.move(self, self._apply_tracer_configurator(tracer.scope))
+
+    def _set_tracer_configurator(self, *, tracer_configurator: Any) -> None:
+        super()._set_tracer_configurator(tracer_configurator=tracer_configurator)
+        for tracer in list(self.made_tracers):  # those past the bound are not among the SDK's
+            tracer._set_tracer_config(self._apply_tracer_configurator(tracer.scope))
 
     def _update_resource(self, resource: Resource) -> None:
         self._resource = self._resource.merge(resource)

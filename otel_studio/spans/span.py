@@ -74,6 +74,8 @@ class StudioSpan(Span, ReadableSpan):
     _outcome: int = outcome.UNSET
     _failure: Failure | None = None
     _children: Children | None = None
+    #: What the registry keeps in its place, where it holds too much.
+    _light: Any = None
     #: A weak reference to the asyncio task that runs it.
     _task: weakref.ref[Any] | None = None
     _dropped_attributes: int = 0

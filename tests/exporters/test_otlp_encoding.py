@@ -411,3 +411,21 @@ def test_large_batches_and_fields_keep_their_lengths() -> None:
         for size in (0, 1, 50, 100, 126, 127, 128, 900, 16_383, 16_384, 100_000)
     ]
     assert decoded(SpanEncoder().encode(spans)) == expected(spans)
+
+
+def test_names_and_keys_of_any_length_are_not_remembered() -> None:
+    """They are encoded as others are, and the encoder holds none of them."""
+    from otel_studio.exporters._otlp_caches import AttributeCache, SpanShape
+
+    shape, attributes = (
+        SpanShape(SpanKind.INTERNAL, has_parent=False, remote=False),
+        AttributeCache(),
+    )
+    for number in range(10):
+        name = f"{number}" + "n" * 1_000
+        assert name.encode() in shape[name].tail
+        assert name.encode() in attributes.fields({name: "value"})
+    assert not shape
+    assert not attributes
+    assert shape["pay"] is shape["pay"]
+    assert attributes["amount"] is attributes["amount"]

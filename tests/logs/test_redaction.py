@@ -170,3 +170,13 @@ def test_a_second_time_changes_nothing(text: str) -> None:
     redactor = Redactor(NAMES)
     once = redactor.text(text)
     assert redactor.text(once) == once
+
+
+def test_names_of_any_length_are_not_remembered() -> None:
+    """Whether one is secret is found out each time."""
+    redactor = Redactor(["password"])
+    assert redactor.is_secret("x" * 10_000 + ".password")
+    assert not redactor.is_secret("x" * 10_000)
+    assert not redactor._keys
+    assert redactor.is_secret("db.password")
+    assert redactor._keys == {"db.password": True}

@@ -377,23 +377,26 @@ def test_gevent_kills_a_greenlet():
 
 def test_celery_tasks_that_are_tried_again(s):
     """What a task raises to be tried again, or to be left out, is no error; the failure is."""
-    app = celery.Celery("shop", broker="memory://", backend="cache+memory://")
+    app = celery.Celery(
+        "shop", broker="memory://", backend="cache+memory://", set_as_current=False
+    )
     app.conf.task_always_eager = True
 
-    @app.task(bind=True, max_retries=2)
+    @app.task(bind=True, max_retries=2, shared=False)
     def send(task: Any) -> str:
         with service(SERVICE).operation("send"):
             if task.request.retries < 2:
                 raise task.retry(countdown=0)
             raise ValueError("refused")
 
-    @app.task(bind=True)
+    @app.task(bind=True, shared=False)
     def drop(task: Any) -> None:
         with service(SERVICE).operation("drop"):
             raise celery.exceptions.Ignore
 
     send.apply()
     drop.apply()
+    app.close()
     s.assert_operation(SERVICE, "send", count=3, errors=1, cancelled=0)
     s.assert_operation(SERVICE, "drop", count=1, errors=0, cancelled=0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import weakref
 
 import celery
 import click
@@ -22,9 +23,10 @@ tracked = track("work", service=SERVICE)
 
 
 @pytest.fixture(autouse=True)
-def finalizers():
+def finalizers(monkeypatch):
     """What a test shares among applications is not shared with those of other tests."""
     known = set(celery._state._on_app_finalizers)
+    monkeypatch.setattr(celery._state, "_apps", weakref.WeakSet())
     yield
     celery._state._on_app_finalizers.intersection_update(known)
 

@@ -182,7 +182,7 @@ def test_kept_runs_are_plain_records() -> None:
 )
 def test_no_attribute_makes_a_reading_unwritable(value: Any, expected: Any) -> None:
     """What is longer than the codec takes is cut in the sample, and the rest is there."""
-    with world() as studio:
+    with world(max_run_bytes=16_777_216) as studio:
         with otel_studio.service("shop").operation("pay") as operation:
             operation.set_attribute("odd", value)
         (run,) = queries.recent(brought_back(studio.registry.reading()))

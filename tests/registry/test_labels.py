@@ -305,3 +305,17 @@ def test_a_label_of_our_own_is_refused(label: str) -> None:
     """The metrics have it already; an empty name is none."""
     with pytest.raises(ValueError, match="labels names"):
         otel_studio.track(labels=("tenant", label))
+
+
+def test_texts_of_labels_go_with_what_they_name() -> None:
+    """A scrape remembers those of the last one: what a reset has cleared is not among them."""
+    with isolated(histogram_bounds=BOUNDS) as s:
+        with otel_studio.service("shop").operation("pay"):
+            pass
+        written = RegistryText(s.registry.reading, BOUNDS, "1")
+        first = written.text()
+        assert written.text() == first
+        assert len(written._labels) == 1
+        s.registry.reset("shop")
+        assert written.text() == ""
+        assert not written._labels

@@ -10,10 +10,11 @@ from typing import Any
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otel_studio.base import guard
+from otel_studio.base import guard, limited
 from otel_studio.base.clock import ManualClock
 from otel_studio.spans.buffer import EndedSpans
-from otel_studio.spans.pipeline import Handover, Pipeline
+from otel_studio.spans.handover import Handover
+from otel_studio.spans.pipeline import Pipeline
 from otel_studio.spans.provider import StudioTracerProvider
 from otel_studio.spans.timebase import Timebase
 
@@ -23,6 +24,8 @@ class Interrupted:
 
     def __init__(self, token: Any) -> None:
         self._token = token
+        self._attributes = None
+        self._simple = True
 
 
 class Counter:
@@ -250,3 +253,26 @@ def test_a_finalizer_may_ask_for_a_tracer_while_one_is_made(monkeypatch: Any) ->
     asking.join(10)
     assert not asking.is_alive()
     assert asked == ["library"]
+
+
+def test_what_waits_for_a_consumer_is_bounded() -> None:
+    """While it is at one batch, so many runs wait, and so many bytes; the others are counted."""
+    limited.forget_limited()
+    counter = Counter()
+    handover = Handover(counter)
+    tracer = StudioTracerProvider(shutdown_on_exit=False).get_tracer("t")
+    spans: list[Any] = [
+        tracer.start_span(f"s{number}", attributes={"body": "x" * 2_000_000})
+        for number in range(100)
+    ]
+    for number in range(0, 100, 10):
+        for function, argument in handover.prepare(spans[number : number + 10]):
+            function(argument)
+    handover.after()
+    handover.deliver()
+    assert counter.batches == [10] * 3
+    assert limited.limited["handover"] == 70
+    for function, argument in handover.prepare(spans):  # alone it finds room, whatever it holds
+        function(argument)
+    handover.deliver()
+    assert counter.batches[-1] == 100

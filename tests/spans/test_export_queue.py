@@ -257,3 +257,65 @@ def test_spans_with_stack_traces_travel_in_smaller_batches() -> None:
     provider.ended.fold()
     assert queue.force_flush(5_000)
     assert sink.batches == [["s0", "s1"], ["s2", "s3"], ["s4", "s5"]]
+
+
+def end_large(provider: StudioTracerProvider, sizes: Sequence[int]) -> None:
+    tracer = provider.get_tracer("t")
+    for number, size in enumerate(sizes):
+        tracer.start_span(f"s{number}", attributes={"body": "x" * size}).end()
+    provider.ended.fold()
+
+
+def test_what_waits_is_bounded_in_bytes() -> None:
+    """A span that finds no room is dropped and counted; a small one behind it still does."""
+    sink = Sink()
+    sink.gate.clear()
+    provider, queue = built(sink, max_bytes=100_000, batch_size=100)
+    end_large(provider, [40_000, 40_000, 40_000, 1_000, 40_000, 1_000])
+    assert queue.waiting == 4
+    assert 80_000 < queue.bytes_waiting <= 100_000
+    assert queue.dropped == {"queue_bytes": 2}
+    sink.gate.set()
+    queue.force_flush(5_000)
+    assert [name for batch in sink.batches for name in batch] == ["s0", "s1", "s3", "s5"]
+    assert queue.bytes_waiting == 0
+    end_large(provider, [40_000, 40_000])
+    assert queue.waiting == 2
+    queue.shutdown()
+    assert queue.bytes_waiting == 0
+
+
+def test_events_count_among_what_waits() -> None:
+    """A span without attributes may hold much, too."""
+    provider, queue = built(Sink(), max_bytes=100_000)
+    for _ in range(3):
+        span = provider.get_tracer("t").start_span("s")
+        span.add_event("answer", {"body": "x" * 60_000})
+        span.end()
+    provider.ended.fold()
+    assert queue.waiting == 1
+    assert queue.dropped == {"queue_bytes": 2}
+    queue.shutdown()
+
+
+def test_a_batch_of_large_spans_is_a_request_of_bearable_size() -> None:
+    """Receivers refuse more than 4 MiB: a batch ends before it holds more than half of that."""
+    sink = Sink()
+    provider, queue = built(sink, batch_size=100, limit=1_000)
+    end_large(provider, [600_000] * 7 + [5_000_000] + [10] * 20)
+    assert queue.force_flush(10_000)
+    names = [name for batch in sink.batches for name in batch]
+    assert names == [f"s{number}" for number in range(28)]
+    assert [len(batch) for batch in sink.batches[:2]] == [3, 3]
+    assert ["s7"] in sink.batches
+    assert queue.bytes_waiting == 0
+    queue.shutdown()
+
+
+def test_a_forked_child_begins_with_no_bytes() -> None:
+    """Like with no spans."""
+    provider, queue = built(Sink(), max_bytes=100_000)
+    end_large(provider, [40_000, 40_000])
+    queue.after_fork_in_child()
+    assert queue.bytes_waiting == 0
+    queue.shutdown()

@@ -40,13 +40,13 @@ _OWN_NAMES: Final = frozenset(
         "studio_service",
     }
 )
-#: Label texts remembered; past it they are made anew at each scrape.
-_MAX_REMEMBERED: Final = 100_000
+#: Texts by service, operation, series and the names of declared labels.
+_Labels = dict[tuple[str, str, SeriesKey, tuple[str, ...]], str]
 _PLAIN: Final[SeriesKey] = (None, ())
 
 
 class RegistryText:
-    """Writes the text; remembers the labels of each operation.
+    """Writes the text; remembers the labels of each operation that the last text had.
 
     Args:
         read: takes a reading of the registry.
@@ -59,7 +59,9 @@ class RegistryText:
     ) -> None:
         self._read = read
         self._scope = f'otel_scope_name="{SCOPE_NAME}",otel_scope_version="{_escaped(version)}"'
-        self._labels: dict[tuple[str, str, SeriesKey, tuple[str, ...]], str] = {}
+        self._labels: _Labels = {}
+        #: Those of the text that is being written.
+        self._used: _Labels = {}
         name = _spelled(DURATION) + "_seconds"
         ends = [f',le="{float(bound)}"' for bound in bounds] + [',le="+Inf"']
         rest = f"{name}_count{{%s}} %d\n{name}_sum{{%s}} %r\n"
@@ -82,6 +84,7 @@ class RegistryText:
             openmetrics: as above.
         """
         reading = self._read()
+        self._used = {}
         active = reading.active()
         histogram: list[str] = []
         counters: dict[str, list[str]] = {ABANDONED: [], CANCELLED: []}
@@ -107,6 +110,7 @@ class RegistryText:
             if lines:
                 parts += _head(metric, "" if openmetrics else "_total", "counter", openmetrics)
                 parts += lines
+        self._labels = self._used  # what a reset has cleared goes
         return parts
 
     def _labels_of(
@@ -128,8 +132,7 @@ class RegistryText:
                 found += f',error_type="{_escaped(error_type)}"'
             for name, value in zip(_label_names(label_names), values, strict=False):
                 found += f',{name}="{_escaped(value)}"'
-            if len(self._labels) < _MAX_REMEMBERED:
-                self._labels[key] = found
+        self._used[key] = found
         return found
 
     def _histograms(
