@@ -22,7 +22,10 @@ HOME = "base/locks.py"
 #: Where a module may make a lock that is not its own, and why.
 EXCEPTIONS = {
     ("base/otel_sdk_private.py", "threading.Lock"): "the SDK's own attributes, set free in a child",
-    ("operations/descriptors.py", "functools.cached_property"): "a type to be told by: none is made",
+    (
+        "operations/descriptors.py",
+        "functools.cached_property",
+    ): "told by its type: none is made",
 }
 #: Locks that a class of ours inherits from one of another package, and why a child is safe.
 INHERITED = {
