@@ -149,7 +149,7 @@ def _forward(name: str) -> Callable[..., Any]:
     def forwarded(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         original = _original_of(self)
         # Equal are what two of them stand for.
-        plain = [_original_of(arg) if isinstance_of_ours(arg) else arg for arg in args]
+        plain = [_original_of(arg) if is_stand_in(arg) else arg for arg in args]
         special = inspect.getattr_static(type(original), name)
         bind = getattr(type(special), "__get__", None)
         bound = special if bind is None else bind(special, original, type(original))
@@ -159,7 +159,7 @@ def _forward(name: str) -> Callable[..., Any]:
     return forwarded
 
 
-def isinstance_of_ours(what: Any) -> bool:
+def is_stand_in(what: Any) -> bool:
     """Tell whether something is a stand-in, whatever it says of its class."""
     return issubclass(type(what), _StandIn)
 

@@ -427,7 +427,7 @@ def test_a_type_keeps_no_trace_of_having_been_stood_for():
     assert gone() is None
 
 
-@pytest.mark.skipif(sys.version_info < (3, 14), reason="a partial becomes a method from 3.14 on")
+@pytest.mark.only_where(sys.version_info >= (3, 14), "Python 3.14, where a partial is a method")
 def test_a_partial_becomes_a_method_where_it_does(s):
     """It is handed `self` there, and tracked."""
     assert held_by(tracked(functools.partial(given, 1)))().call(2) == ("int", "Held", "int", 0)
