@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from otel_studio.base.text import safe_line
 from otel_studio.registry import formats, queries
 from otel_studio.registry.operation_records import (
     ActiveCount,
@@ -48,7 +49,7 @@ class Queries:
 
     def get_service_metrics(self, service_name: str) -> ServiceSummary | None:
         """Return one service with its operations, `None` for an unknown name."""
-        found = queries.summaries(self._studio.registry.reading(), service_name)
+        found = queries.summaries(self._studio.registry.reading(), safe_line(service_name))
         return found[0] if found else None
 
     def export_metrics(self, format: str = "json") -> str:  # noqa: A002  (the contract's name)
@@ -79,7 +80,7 @@ class Queries:
         Raises:
             ServiceNotFound: for an unknown name.
         """
-        self._studio.registry.reset(service_name)
+        self._studio.registry.reset(safe_line(service_name))
 
     def get_active_operations_count(self) -> ActiveCount:
         """Return how many operations run now, in all and by service."""
@@ -103,7 +104,7 @@ class Queries:
             ValueError: for an outcome or a limit that is none.
         """
         reading = self._studio.registry.reading()
-        return queries.recent(reading, service, operation, outcome, limit)
+        return queries.recent(reading, _named(service), _named(operation), outcome, limit)
 
     def get_error_statistics(self) -> ErrorStatistics:
         """Return failures by service, with their groups."""
@@ -125,13 +126,14 @@ class Queries:
         """
         registry = self._studio.registry
         bounds = registry.limits.bounds.buckets_ns
-        return queries.latency_buckets(registry.reading(), service, operation, bounds)
+        named = safe_line(service), safe_line(operation)
+        return queries.latency_buckets(registry.reading(), *named, bounds)
 
     # Caches
 
     def get_cache_performance_metrics(self, cache: str | None = None) -> list[CachePerformance]:
         """Return what is known of each cache, or of those of one name."""
-        return self._studio.caches.get_cache_performance_metrics(cache)
+        return self._studio.caches.get_cache_performance_metrics(_named(cache))
 
     def set_cache_alert_thresholds(
         self, thresholds: Mapping[str, float | None], cache: str | None = None
@@ -142,7 +144,7 @@ class Queries:
             ValueError: for an unknown name or a value out of range.
             CacheNotFound: if no cache has the name.
         """
-        self._studio.caches.set_cache_alert_thresholds(thresholds, cache)
+        self._studio.caches.set_cache_alert_thresholds(thresholds, _named(cache))
 
     def get_cache_alerts(self) -> list[CacheAlert]:
         """Return the cache alerts that are active now."""
@@ -173,3 +175,8 @@ class Queries:
     def get_log_counts(self) -> list[LogCount]:
         """Return how many log records of each level were made in each operation."""
         return self._studio.log_counts()
+
+
+def _named(name: str | None) -> str | None:
+    """Return the name that something is kept under, which was made safe where it came in."""
+    return None if name is None else safe_line(name)

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from otel_studio.base.record import iso_time
+from otel_studio.base.text import safe_value
 from otel_studio.logs.joining import NO_IDS
 
 try:
@@ -61,6 +62,8 @@ class JsonFormatter(_Base):
             if value:
                 log_data[_NAMES.get(name, name)] = value
         super().add_fields(log_data, record, message_dict)
+        for name, value in log_data.items():
+            log_data[name] = safe_value(value)  # strict readers refuse a lone surrogate
 
 
 _RESERVED = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import subprocess
 import time
 import urllib.error
@@ -184,6 +186,29 @@ def test_scrapes_side_by_side_are_whole() -> None:
         with ThreadPoolExecutor(8) as pool:
             texts = list(pool.map(lambda _: api.export_metrics_prometheus(), range(80)))
     assert {text.count("\nsold_total{") for text in texts} == {1}
+
+
+def test_labels_of_the_programs_own_that_are_no_unicode_stop_no_scrape() -> None:
+    """Those of its instruments, their descriptions, and of what counts its log records."""
+    studio = Studio(load_settings({}, "/", logging=True, resource_attributes={"host": "h\udcff"}))
+    with overriding(studio):
+        assert studio.logs is not None
+        studio.logs.start()
+        studio.prometheus_text()
+        assert studio.prometheus is not None
+        assert studio.prometheus.serve("127.0.0.1", free_port())
+        counter = studio.meter_provider.get_meter("shop\udcff").create_counter("sold", "", "\udcff")
+        counter.add(1, {"which": "a\udcff", "\udcff": "b"})
+        with otel_studio.service("shop").operation("read a\udcff.txt"):
+            logging.getLogger("shop").warning("working on \udcff")
+        assert studio.prometheus.address is not None
+        status, _, body = http(studio.prometheus.address)
+        studio.logs.stop()
+        studio.shutdown()
+    assert status == 200
+    assert 'which="a�"' in body
+    assert 'host="h�"' in body
+    assert re.search(r'log_records_total\{.*studio_operation="read a�.txt"', body)
 
 
 def test_a_name_that_is_no_unicode_leaves_the_endpoint_readable() -> None:

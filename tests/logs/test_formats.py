@@ -151,3 +151,16 @@ def test_loguru_through_the_standard_library(joined: Joined) -> None:
     assert record.trace_id == run.trace_id  # type: ignore[attr-defined]
     assert record.studio_operation == "b"  # type: ignore[attr-defined]
     assert record.getMessage().strip() == "login with password=[redacted]"
+
+
+def test_a_line_of_json_is_safe_text(joined: Joined) -> None:
+    """A lone surrogate, and an exception that says one, leave a line that every reader takes."""
+    with written(JsonFormatter()) as text:
+        try:
+            raise ValueError("caf\udce9")
+        except ValueError:
+            log.exception("read \udce9\x1b[31m", extra={"path": "\udce9"})
+    (line,) = lines(text)
+    json.dumps(line, ensure_ascii=False).encode()
+    assert (line["message"], line["path"]) == ("read ��[31m", "�")
+    assert "ValueError: caf�" in line["exc_info"]
