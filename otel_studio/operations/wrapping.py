@@ -24,7 +24,7 @@ from otel_studio.operations.binding import (
     set_context,
     span_of,
 )
-from otel_studio.operations.following import ORDINARY, follow
+from otel_studio.operations.following import ORDINARY, follow, may_be_followed
 
 ARGUMENT_PREFIX = "studio.argument."
 #: What a wrapper carries, so that nothing is tracked twice.
@@ -115,9 +115,11 @@ def _plain(
             # Without the copy of no keyword, mostly.
             result = function(*args, **kwargs) if kwargs else function(*args)
             kind = type(result)
-            if kind not in ORDINARY and (
-                kind is types.CoroutineType or hasattr(kind, "add_done_callback")
-            ):
+            try:
+                is_followed = kind not in ORDINARY and may_be_followed(kind)
+            except TypeError:  # a class that its metaclass makes unhashable
+                is_followed = False
+            if is_followed:
                 return follow(result, port, run, expected)
             port.finish(run)
             return result
