@@ -14,11 +14,23 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.operations.binding import Port, get_context, reset_context, set_context, span_of
 
 #: Types of most results: nothing of theirs is to be followed, and nobody asks further.
-ORDINARY: Final = frozenset(
-    {type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset}
-)
+#: Classes that modules hold anyway are added as they are met.
+ORDINARY: Final[set[type]] = {
+    *(type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+}
+_MAX_ORDINARY: Final = 1_000
 #: References to a coroutine that only `_Awaited` holds, while it looks at them.
 _OWN_REFERENCES: Final = 3
+
+
+def may_be_followed(kind: type) -> bool:
+    """Tell whether results of a type look like a coroutine or a future, and remember if not."""
+    if kind is CoroutineType or hasattr(kind, "add_done_callback"):
+        return True
+    held = getattr(sys.modules.get(kind.__module__), "__dict__", {}).get(kind.__name__)
+    if held is kind and len(ORDINARY) < _MAX_ORDINARY:
+        ORDINARY.add(kind)
+    return False
 
 
 def follow(result: Any, port: Port, run: Any, expected: tuple[type[BaseException], ...]) -> Any:

@@ -18,7 +18,7 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.operations import binding as contexts
 from otel_studio.operations import seat
 from otel_studio.operations.binding import Binding, Port, span_of
-from otel_studio.operations.following import ORDINARY, follow
+from otel_studio.operations.following import ORDINARY, follow, may_be_followed
 from otel_studio.operations.standing_in import TRACKED_MARK, is_function, stand_in
 
 ARGUMENT_PREFIX = "studio.argument."
@@ -97,9 +97,11 @@ def _plain(
             # Without the copy of no keyword, mostly.
             result = function(*args, **kwargs) if kwargs else function(*args)
             kind = type(result)
-            if kind not in ORDINARY and (
-                kind is types.CoroutineType or hasattr(kind, "add_done_callback")
-            ):
+            try:
+                is_followed = kind not in ORDINARY and may_be_followed(kind)
+            except TypeError:  # a class that its metaclass makes unhashable
+                is_followed = False
+            if is_followed:
                 return follow(result, port, run, expected)
             port.finish(run)
             return result

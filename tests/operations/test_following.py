@@ -349,8 +349,28 @@ async def test_what_is_no_coroutine_and_no_future_is_not_touched(s):
         def __getattr__(self, name: str) -> Any:
             raise AssertionError("nobody is to ask")
 
+    class Meta(type):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(cls, other: object) -> bool:
+            return False
+
+    class Unhashable(metaclass=Meta):
+        pass
+
     for number, value in enumerate(
-        (Later(), Observable(), generate(), Ordinary(), MagicMock(), asyncio.Future, None, 1), 1
+        (
+            Unhashable(),
+            Later(),
+            Observable(),
+            generate(),
+            Ordinary(),
+            MagicMock(),
+            asyncio.Future,
+            None,
+            1,
+        ),
+        1,
     ):
         assert track("other", service=SERVICE)(lambda value=value: value)() is value
         s.assert_operation(SERVICE, "other", count=number, active=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,7 @@ from otel_studio.base.outcome import CANCELLED, ERROR, OK
 from both_providers import PROVIDERS, studio_on
 
 SERVICE = "outcomes"
+numbers = itertools.count(1)
 
 
 def aborted(status: int) -> BaseException:
@@ -377,19 +379,18 @@ def test_gevent_kills_a_greenlet():
 
 def test_celery_tasks_that_are_tried_again(s):
     """What a task raises to be tried again, or to be left out, is no error; the failure is."""
-    app = celery.Celery(
-        "shop", broker="memory://", backend="cache+memory://", set_as_current=False
-    )
+    # Of a name of its own each time: Celery tells of two tasks of one name.
+    app = celery.Celery(f"shop{next(numbers)}", broker="memory://", set_as_current=False)
     app.conf.task_always_eager = True
 
-    @app.task(bind=True, max_retries=2, shared=False)
+    @app.task(bind=True, max_retries=2, name=f"{app.main}.send", shared=False)
     def send(task: Any) -> str:
         with service(SERVICE).operation("send"):
             if task.request.retries < 2:
                 raise task.retry(countdown=0)
             raise ValueError("refused")
 
-    @app.task(bind=True, shared=False)
+    @app.task(bind=True, name=f"{app.main}.drop", shared=False)
     def drop(task: Any) -> None:
         with service(SERVICE).operation("drop"):
             raise celery.exceptions.Ignore
