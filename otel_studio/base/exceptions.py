@@ -67,10 +67,6 @@ _ANSWERS: Final = {
     "webob.exc.WSGIHTTPException": "code",
     "werkzeug.exceptions.HTTPException": "code",
 }
-#: Of the codes that a gRPC server answers with, those that OpenTelemetry's conventions call errors.
-_GRPC_SERVER_ERRORS: Final = frozenset(
-    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-)
 
 
 class _Known(NamedTuple):
@@ -227,8 +223,4 @@ def _of_answer(error: Any, field: str) -> int:
 
 def _of_grpc(error: BaseException) -> int:
     status = grpc_status(error)
-    if status is None:
-        return ERROR
-    if status.code == "CANCELLED":
-        return CANCELLED
-    return OK if status.is_answer and status.code not in _GRPC_SERVER_ERRORS else ERROR
+    return CANCELLED if status is not None and status.code == "CANCELLED" else ERROR

@@ -20,12 +20,10 @@ class GrpcStatus(NamedTuple):
     Attributes:
         code: its name, such as `NOT_FOUND`.
         details: what was said with it; empty where nothing was.
-        is_answer: whether this process gives it, as a server; else it was given to a client.
     """
 
     code: str
     details: str
-    is_answer: bool
 
     @property
     def text(self) -> str:
@@ -61,7 +59,7 @@ def grpc_status(error: BaseException) -> GrpcStatus | None:
             return None if error.args else _aborted(error)
         for kind in type(error).__mro__:
             if kind.__module__ == "grpc" and kind.__qualname__ == "RpcError":
-                return _told_by(error, is_answer=False)
+                return _told_by(error, may_go_on=True)
             if kind.__module__ == "grpc._cython.cygrpc" and kind.__qualname__ == "AbortError":
                 return _aborted_later(error)
     except Exception:  # the program's own classes may look like gRPC's
@@ -76,7 +74,7 @@ def _aborted(error: Exception) -> GrpcStatus | None:
     if not frames[0].f_code.co_filename.endswith(_ABORT_FILE):
         return None
     found = frames[0].f_locals
-    return _status(found.get("code"), found.get("details"), is_answer=True)
+    return _status(found.get("code"), found.get("details"))
 
 
 def _aborted_later(error: BaseException) -> GrpcStatus | None:
@@ -85,7 +83,7 @@ def _aborted_later(error: BaseException) -> GrpcStatus | None:
         for value in frame.f_locals.values():
             kind = type(value)
             if kind.__name__ == "_ServicerContext" and kind.__module__.startswith("grpc."):
-                return _told_by(value, is_answer=True)
+                return _told_by(value, may_go_on=False)
     return None
 
 
@@ -99,21 +97,21 @@ def _frames(error: BaseException) -> list[FrameType]:
     return frames[: -_MAX_FRAMES - 1 : -1]
 
 
-def _told_by(teller: Any, *, is_answer: bool) -> GrpcStatus | None:
+def _told_by(teller: Any, *, may_go_on: bool) -> GrpcStatus | None:
     code, details = getattr(teller, "code", None), getattr(teller, "details", None)
     done = getattr(teller, "done", None)
-    if not callable(code) or (not is_answer and callable(done) and not done()):
+    if not callable(code) or (may_go_on and callable(done) and not done()):
         return None  # asked while it goes on, a call waits for its end
-    return _status(code(), details() if callable(details) else None, is_answer=is_answer)
+    return _status(code(), details() if callable(details) else None)
 
 
-def _status(code: Any, details: Any, *, is_answer: bool) -> GrpcStatus | None:
+def _status(code: Any, details: Any) -> GrpcStatus | None:
     name = getattr(_code_of(code), "name", None)
     if isinstance(details, bytes):
         details = details.decode("utf-8", "replace")
     if not isinstance(name, str):
         return None
-    return GrpcStatus(name, details if isinstance(details, str) else "", is_answer)
+    return GrpcStatus(name, details if isinstance(details, str) else "")
 
 
 def _code_of(code: Any) -> Any:
