@@ -18,6 +18,8 @@ _MAX_REMEMBERED = 10_000
 _SHORT = 64
 _SHORT_KEY = 256
 _MAX_DEPTH = 8
+#: Times that a text with secrets in it is looked through.
+_MAX_LOOKS = 4
 
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 
@@ -163,13 +165,22 @@ class Redactor:
                 changed[key] = found
         return {**values, **changed} if changed else None
 
+    def _without_values(self, text: str) -> str:
+        """Look again at what was changed: a name may have stood right behind a value."""
+        for _ in range(_MAX_LOOKS):
+            found = self._in_text.without(text)
+            if found == text:
+                break
+            text = found
+        return text
+
     def _searched(self, text: str) -> str:
         found = text
         if self._hints:
             lowered = text.lower()
             found = without_passwords(found)
             if any(all(word in lowered for word in words) for words in self._hints):
-                found = self._in_text.without(found)
+                found = self._without_values(found)
         for pattern in self._patterns:
             found = pattern.sub(_marked, found)
         return text if found == text else found

@@ -30,6 +30,7 @@ _BRACKET_OR_QUOTE: Final = re.compile(
 _CLOSING_TAG: Final = re.compile(r"</([\w.:-]++)")
 _LINE_END: Final = re.compile(r"[\r\n]")
 _BLANKS: Final = re.compile(r"[ \t]++")
+_ASSIGNED: Final = re.compile(r"(?:=>|[:=]++)[ \t]*+")
 _PAIR_SEPARATOR: Final = re.compile(r"[ \t]*+[;,][ \t]*+")
 _PARAMETER: Final = re.compile(r"[\w.-]++=(?=[^\s=])")
 _PARAMETER_SEPARATOR: Final = re.compile(r"\s*+[;,]\s*+")
@@ -96,6 +97,10 @@ class ValueScanner:
             return end, REDACTED
         if _PARAMETER.match(text, following.end()):
             return self._parameters(following.end()), REDACTED
+        assigned = _ASSIGNED.match(text, following.end())
+        if assigned is not None:  # what was taken for a scheme is a name
+            own = self.value(assigned.end())
+            return (assigned.end() if own is None else own[0]), REDACTED
         token = self._word(following.end())
         return (end if token == following.end() else token), REDACTED
 
