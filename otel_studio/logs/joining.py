@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: `shutdown()` have none, and a format string that names them would lose such a record.
 NO_IDS = dict.fromkeys(ID_NAMES, "")
 
+#: Service, operation and level.
+_Counted = tuple[str, str, str]
+
 _MAX_MESSAGE = 2_000
 _MAX_EXCEPTION = 8_000
 #: How deep records are read that were made while another one was read; deeper ones are counted.
@@ -127,20 +130,27 @@ class LogJoin:
         def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
             if not self._active:
                 return original(logger, record)
-            self._take_from_logger(logger, record)
+            counted = self._take_from_logger(logger, record)
             outer, _here.record = _here.record, record
             try:
                 return original(logger, record)
             finally:
                 _here.record = outer
+                if counted is not None:  # last: what is counted was seen by every handler
+                    self._counts.add(*counted)
 
         return call_handlers
 
     def _handle(self, original: Callable[..., Any]) -> Any:
         def handle(handler: logging.Handler, record: logging.LogRecord) -> Any:
-            if self._made and self._active and self._made.discard(record):
-                self.take(record)
-            return original(handler, record)
+            if not (self._made and self._active and self._made.discard(record)):
+                return original(handler, record)
+            counted = self.take(record)
+            try:
+                return original(handler, record)
+            finally:
+                if counted is not None:
+                    self._counts.add(*counted)
 
         return handle
 
@@ -157,27 +167,35 @@ class LogJoin:
         except Exception as error:
             report_internal_error("joining a log record to its operation", error)
 
-    def _take_from_logger(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+    def _take_from_logger(
+        self, logger: logging.Logger, record: logging.LogRecord
+    ) -> _Counted | None:
         if self._made.discard(record):
-            self.take(record, logger)
-        elif "studio_service" not in record.__dict__:  # made past `makeRecord`
+            return self.take(record, logger)
+        if "studio_service" not in record.__dict__:  # made past `makeRecord`
             self._set_ids(record.__dict__)
-            self.take(record, logger)
-        # else: taken before; a queue or another process hands it, or a copy of it, on
+            return self.take(record, logger)
+        return None  # taken before; a queue or another process hands it, or a copy of it, on
 
-    def take(self, record: logging.LogRecord, logger: logging.Logger | None = None) -> None:
-        """Count a record, keep its text with its run, and send it; all without secrets.
+    def take(
+        self, record: logging.LogRecord, logger: logging.Logger | None = None
+    ) -> _Counted | None:
+        """Keep a record's text with its run, and send it; both without secrets.
 
         Args:
             record: has its ids.
             logger: whose record it is, `None` for that of another library.
+
+        Returns:
+            under what it is to be counted; `None` for one of ours about an ended run.
         """
         # What is done here may log (an argument's __str__, a finalizer).
         _here.depth += 1
         try:
-            self._take(record, logger, _here.depth <= _MAX_NESTED)
+            return self._take(record, logger, _here.depth <= _MAX_NESTED)
         except Exception as error:
             report_internal_error("taking a log record", error)
+            return "", "", record.levelname
         finally:
             _here.depth -= 1
 
@@ -188,21 +206,24 @@ class LogJoin:
             record: made for us alone; gets its ids here.
         """
         self._set_ids(record.__dict__)
-        self.take(record)
+        counted = self.take(record)
+        if counted is not None:
+            self._counts.add(*counted)
 
     def _take(
         self, record: logging.LogRecord, logger: logging.Logger | None, is_read: bool
-    ) -> None:
+    ) -> _Counted | None:
         is_report = hasattr(record, "studio_ended_run")
         run = None if is_report else self._finder.current()[1]
+        counted: _Counted | None = None
         if run is not None:
-            self._counts.add(run._tracer.name, run._name, record.levelname)
+            counted = run._tracer.name, run._name, record.levelname
         elif not is_report:
-            self._counts.add("", "", record.levelname)
+            counted = "", "", record.levelname
         keeps = run is not None and self._kept is not None
         sends = self.export is not None and self.export.wants(record, logger)
         if not is_read or not (keeps or sends or self.redacts_records):
-            return
+            return counted
         text = self._records.text(record)
         if keeps:
             self._keep(run, record, text.message)
@@ -210,6 +231,7 @@ class LogJoin:
             self.export.send(record, text)
         if self.redacts_records:
             self._records.redact(record, text)
+        return counted
 
     def _keep(self, run: Any, record: logging.LogRecord, message: str) -> None:
         exception = self._records.exception(record)
