@@ -23,7 +23,7 @@ from otel_studio.registry.reading import (
     ServiceReading,
 )
 from otel_studio.spans.buffer import Change, EndedSpans
-from otel_studio.spans.ended_run import EndedRun, keep_start_times
+from otel_studio.spans.ended_run import EndedRun, OpenRun, keep_start_times
 
 
 class Known(NamedTuple):
@@ -96,7 +96,10 @@ class Registry:
 
     def prepare(self, groups: Groups, ended: int, ignored: int) -> Change:
         """Return what puts a batch among what is known; see `spans.pipeline`."""
-        known = self._folded(self._known[0], groups, ended, ignored)
+        known = self._known[0]
+        if any(service not in known.services for service, _ in groups):
+            self._know_running(self._ended.running(), known)
+        known = self._folded(known, groups, ended, ignored)
         while self._resets:
             known = self._reset(known, self._resets.popleft())
         return self._known.append, known
@@ -136,6 +139,18 @@ class Registry:
             waiting.setdefault(service, self._clock.monotonic_ns())
         elif service not in waiting:  # it would find no room among those
             waiting.setdefault(OTHER, self._clock.monotonic_ns())
+
+    def _know_running(self, running: Iterable[OpenRun], known: Known) -> None:
+        """Know the services of runs that go on, since the first of these began."""
+        waiting = self._declared
+        for run in running:
+            service, start = run._tracer.name, run._start
+            if service in known.services or self._leaves_out(service, run._name):
+                continue
+            if service in waiting:
+                waiting[service] = min(waiting[service], start)
+            elif len(waiting) < self.limits.services:
+                waiting[service] = start
 
     def service_names(self) -> list[str]:
         """Return the services that are known now; takes no lock and folds nothing."""
@@ -196,6 +211,7 @@ class Registry:
             self._ended.fold_ahead()
         with self._ended.lock:
             cut = self._ended.cut()
+            self._know_running(cut.running, self._known[0])
             known = self._with_declared(self._known[0])
             if cut.unfolded:  # inside a fold on this thread: what it has in hand counts, too
                 groups = self._by_operation(cut.unfolded)
