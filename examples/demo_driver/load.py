@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import httpx
 
+from examples.demo_driver.odd_jobs import ODD_JOBS
 from examples.demo_driver.waiting import stopped_within
 
 #: How long each test clip plays, in seconds; one after the other.
@@ -81,6 +82,7 @@ class Load:
             *[self._list_previews] * 3,
             self._record_clip,
             self._unknown_clip,
+            self._odd_jobs,
         ]
         while True:
             self._random.shuffle(deck)
@@ -146,6 +148,11 @@ class Load:
 
     async def _list_previews(self) -> str:
         return str((await self._client.get("/previews")).status_code)
+
+    async def _odd_jobs(self) -> str:
+        for job in ODD_JOBS:
+            job()
+        return "odd jobs"
 
     async def _clear_cache(self) -> str:
         return str((await self._client.delete("/cache")).status_code)

@@ -7,7 +7,13 @@ from collections import Counter
 from rich.console import Console
 from rich.text import Text
 
-from examples.demo_driver.screen import milliseconds, operations_table, plain, short_name
+from examples.demo_driver.screen import (
+    milliseconds,
+    operations_table,
+    plain,
+    rates_over,
+    short_name,
+)
 from examples.preview_service.encodes import ffmpeg
 from otel_studio import api
 from otel_studio.api import MemoryUsage
@@ -31,7 +37,8 @@ def print_summary(
     """
     ended = ", ".join(f"{count} x {outcome}" for outcome, count in outcomes.most_common())
     console.print(Text(f"\n{outcomes.total()} requests in {seconds:.1f} s: {ended or 'none'}"))
-    console.print(operations_table(api.get_all_metrics()))
+    services = api.get_all_metrics()
+    console.print(operations_table(services, rates=rates_over(seconds, services)))
     _print_slowest_runs(console)
     _print_errors(console)
     _print_caches(console)

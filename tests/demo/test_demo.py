@@ -79,6 +79,8 @@ def test_it_ends_by_itself_with_real_figures(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
     for heading in ("Slowest runs", "Errors", "Caches", "Encodes", "Memory", "Logs"):
         assert heading in text
+    assert "hunter2" not in text
+    assert "caf� �[31m[bold]" in text
     done = re.search(r"Encodes: (\d+) done with (\d+) frames, 0 failed", text)
     assert done is not None
     assert int(done[2]) > int(done[1]) > 0
@@ -96,6 +98,9 @@ def test_it_ends_by_itself_with_real_figures(tmp_path: Path) -> None:
         ("preview-store", "PreviewStore.save_preview"),
         ("opentelemetry.instrumentation.fastapi", "GET /previews/{clip_id}"),
         ("opentelemetry.instrumentation.sqlalchemy", "INSERT"),
+        ("odd-jobs", "say_by_loguru"),
+        ("odd-jobs", "pickled"),
+        ("odd-jobs", "caf� �[31m[bold]=1+1.mp4"),
     ]:
         assert found[service, operation]["count"] > 0, (service, operation)
     generated, decoded = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from types import SimpleNamespace
 
@@ -10,7 +11,13 @@ from rich.console import Console
 
 import otel_studio as studio
 from examples.demo_driver.facts import facts
-from examples.demo_driver.screen import LastRecords, Screen, milliseconds, operations_table
+from examples.demo_driver.screen import (
+    LastRecords,
+    Rates,
+    Screen,
+    milliseconds,
+    operations_table,
+)
 from otel_studio import api
 from otel_studio.registry.operation_records import OperationMetrics, ServiceSummary
 
@@ -61,16 +68,56 @@ def test_the_widest_rows_keep_their_figures_in_80_columns() -> None:
     lines = printed(services)
     assert max(map(len, lines)) <= 80
     (row,) = [line for line in lines if line.startswith("a_service")]
-    assert row.split()[-6:] == ["999999", "99999", "2", "1234", "1234", "1234"]
+    assert row.split()[-8:] == ["999999", "-", "99999", "0", "2", "1234", "1234", "1234"]
 
 
 def test_what_does_not_fit_is_counted() -> None:
-    """With room for one row the busiest operation stays, and the others are said to exist."""
-    services = [summary("cache", {"get": metrics(5), "set": metrics(9), "clear": metrics(1)})]
-    text = "\n".join(printed(services, most_rows=1))
-    assert "set" in text
-    assert "get" not in text
-    assert "2 more operations" in text
+    """With little room what fails comes first, then what is slow; the others are said to exist."""
+    services = [
+        summary(
+            "cache",
+            {
+                "busy": metrics(9, 1.0),
+                "slow": metrics(5, 900.0),
+                "failing": metrics(20, 2.0),
+                "idle": metrics(1, 3.0),
+            },
+        )
+    ]
+    lines = printed(services, most_rows=2)
+    rows = [line.split()[1] for line in lines if line.startswith("cache")]
+    assert rows == ["failing", "slow"]
+    assert "2 more operations" in "\n".join(lines)
+
+
+def test_the_totals_agree_with_the_rows() -> None:
+    """Count, rate, errors, cancelled and active runs, those of hidden operations included."""
+    clock = [100.0]
+    rates = Rates(lambda: clock[0])
+    before = [summary("a", {"x": metrics(10), "y": metrics(20)})]
+    assert rates.after(before) == {}
+    clock[0] += 5
+    cancelled = dataclasses.replace(metrics(40), cancelled=3)
+    services = [summary("a", {"x": metrics(20), "y": cancelled})]
+    found = rates.after(services)
+    assert found == {("a", "x"): 2.0, ("a", "y"): 4.0}
+    for most in (None, 1):
+        console = Console(width=80, force_terminal=False)
+        with console.capture() as capture:
+            console.print(operations_table(services, most, found))
+        (total,) = [line for line in capture.get().splitlines() if line.startswith("all")]
+        assert total.split() == ["all", "2", "operations", "60", "6.0", "6", "3", "4"]
+
+
+def test_rates_look_back_some_seconds() -> None:
+    """Not to the beginning: what stopped long ago has a rate of zero."""
+    clock, count = [0.0], 0
+    rates = Rates(lambda: clock[0])
+    for second in range(60):
+        clock[0] = float(second)
+        count += 10 if second < 30 else 0
+        found = rates.after([summary("a", {"x": metrics(count)})])
+    assert found == {("a", "x"): 0.0}
 
 
 def test_contrib_services_are_called_by_their_short_name() -> None:

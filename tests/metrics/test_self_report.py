@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 import otel_studio
-from otel_studio.base import codec, guard
+from otel_studio.base import codec, guard, limited
 from otel_studio.metrics.self_report import SelfPart, SelfReading, read
 from otel_studio.testing.isolation import isolated
 
@@ -29,6 +29,7 @@ class Refusing(SpanExporter):
 def test_drops_overflows_and_failures_are_metrics() -> None:
     """Each count has its reason, service or place; what is zero has no point."""
     guard.forget_said()
+    limited.forget_limited()
     reader = InMemoryMetricReader()
     with isolated(max_operations_per_service=2, metric_readers=[reader]) as s:
         queue = s.studio.add_span_exporter(Refusing())
@@ -56,6 +57,7 @@ def test_drops_overflows_and_failures_are_metrics() -> None:
         ("otel_studio.self.errors", "somewhere"): 1,
     }
     guard.forget_said()
+    limited.forget_limited()
 
 
 NUMBERS = st.integers(0, 10**12)
@@ -106,6 +108,7 @@ def test_a_reset_and_another_registry_begin_anew() -> None:
             otel_studio.service("shop").record_operation(name, duration=1)
 
     guard.forget_said()
+    limited.forget_limited()
     with isolated(max_operations_per_service=2) as s:
         fill("abcd")
         then = read(s.registry.reading(), lambda: {"queue_full": 3, "export_failed": 0})
@@ -120,3 +123,4 @@ def test_a_reset_and_another_registry_begin_anew() -> None:
     assert (later - now).whole() == SelfPart(folded=1, fold_ns=(later - now).whole().fold_ns)
     assert (later + now).whole().folded == 8
     guard.forget_said()
+    limited.forget_limited()
