@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -100,6 +102,40 @@ def test_promtool_finds_nothing_to_say() -> None:
         check=False,
     )
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+CONFIGURED = """
+import otel_studio as studio
+from otel_studio import api
+studio.configure(service_name="shop")
+with studio.service("a").operation("b"):
+    pass
+cache = studio.cache("previews", service="a")
+cache.miss("k")
+cache.set("k", size=1)
+print(api.export_metrics_prometheus())
+"""
+#: OpenTelemetry names them so.
+COUNTS_OF_ITS_OWN = {"process_thread_count", "process_unix_file_descriptor_count"}
+
+
+def test_promtool_says_of_a_fresh_process_only_what_opentelemetry_named() -> None:
+    """Process, system, garbage collector and caches included."""
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
+    text = subprocess.run(
+        [sys.executable, "-c", CONFIGURED], capture_output=True, text=True, check=True, env=environ
+    ).stdout
+    assert "otel_studio_cache" in text
+    checked = subprocess.run(
+        [need("promtool"), "check", "metrics"],
+        input=text,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    said = [line.split(maxsplit=1) for line in checked.stderr.splitlines()]
+    assert {name for name, _ in said} <= COUNTS_OF_ITS_OWN
+    assert all('should not have "_count" suffix' in words for _, words in said)
 
 
 def http(url: str, **headers: str) -> tuple[int, str, str]:
