@@ -228,7 +228,8 @@ def test_a_forked_child_reports_its_own(program: Program) -> None:
     grown = child["after"]["total_memory_mb"] - child["before"]["total_memory_mb"]
     assert grown == pytest.approx(50, abs=10)
     assert child["after"]["total_memory_mb"] * 1e6 == pytest.approx(child["resident"], rel=0.03)
-    assert child["after"]["threads"] == child["threads"]
+    # The question itself may have had a thread of ours start after it was answered.
+    assert child["after"]["threads"] in (child["threads"], child["threads"] - 1)
     # What the program holds was forked with it, and is still its service's.
     assert held_by(child["after"], "frame-store") == 100
     samples = samples_in(child["text"])
