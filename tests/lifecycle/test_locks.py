@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,11 @@ HOME = "base/locks.py"
 #: Where a module may make a lock that is not its own, and why.
 EXCEPTIONS = {
     ("base/otel_sdk_private.py", "threading.Lock"): "the SDK's own attributes, set free in a child",
-    ("operations/descriptors.py", "functools.cached_property"): "a type to be told by, never made",
 }
+if sys.version_info < (3, 12):  # where it has a lock
+    EXCEPTIONS["operations/descriptors.py", "functools.cached_property"] = (
+        "a type to be told by, never made"
+    )
 #: Locks that a class of ours inherits from one of another package, and why a child is safe.
 INHERITED = {
     "otel_studio.exporters._otel_private.StudioHTTPSpanExporter object: _shutdown_in_progress": (

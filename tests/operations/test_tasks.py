@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 
 import celery
 import click
@@ -20,9 +21,10 @@ tracked = track("work", service=SERVICE)
 
 
 @pytest.fixture(autouse=True)
-def finalizers():
+def finalizers(monkeypatch):
     """What a test shares among applications is not shared with those of other tests."""
     known = set(celery._state._on_app_finalizers)
+    monkeypatch.setattr(celery._state, "_apps", weakref.WeakSet())
     yield
     celery._state._on_app_finalizers.intersection_update(known)
 
