@@ -48,7 +48,7 @@ run() { # NAME PYTHON REQUIREMENTS
         touch "$stamp"
     fi
     echo "== $1: $("$folder/bin/python" -c 'import opentelemetry.version as v, sys; print("Python", sys.version.split()[0], "with OpenTelemetry", v.__version__)')"
-    "$folder/bin/python" -m pytest --quiet -m "not slow" \
+    "$folder/bin/python" -m pytest --quiet -m "not slow and not patient" \
         --numprocesses auto --maxprocesses 4 --dist loadfile "${core[@]}" "${@:4}"
 }
 
