@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from otel_studio.base.handlers import code_of, is_frame_of, own_functions
+from otel_studio.base.signal_handlers import code_of, is_frame_of, own_functions
 
 logger = logging.getLogger("otel_studio")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 #: Characters kept of a name: of a service, an operation, a cache, a label.
@@ -37,15 +37,10 @@ def safe(text: str, limit: int | None = MAX_MESSAGE) -> str:
         >>> safe("two\nlines \x1b[31m")
         'two\nlines �[31m'
     """
-    if type(text) is not str:
-        text = str.__str__(text)
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
     # In C, and true of nearly every text; it says no of line ends, too.
-    if text.isprintable():
+    if type(text) is str and text.isprintable() and (limit is None or len(text) <= limit):
         return text
-    found = _unsafe_in_text.sub(_in_text, text)
-    return text if found == text else found
+    return _made_safe(text, limit, _unsafe_in_text, _in_text)
 
 
 def safe_line(text: str, limit: int | None = MAX_NAME) -> str:
@@ -59,14 +54,9 @@ def safe_line(text: str, limit: int | None = MAX_NAME) -> str:
         >>> safe_line("caf\udce9\nau lait")
         'caf� au lait'
     """
-    if type(text) is not str:
-        text = str.__str__(text)
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
-    if text.isprintable():
+    if type(text) is str and text.isprintable() and (limit is None or len(text) <= limit):
         return text
-    found = _unsafe_in_line.sub(_in_line, text)
-    return text if found == text else found
+    return _made_safe(text, limit, _unsafe_in_line, _in_line)
 
 
 def safe_value(value: Any, limit: int | None = None) -> Any:
@@ -114,6 +104,20 @@ def _safe_mapping(values: Mapping[Any, Any], limit: int | None, depth: int) -> M
     ):
         return values
     return made
+
+
+def _made_safe(
+    text: str,
+    limit: int | None,
+    unsafe: re.Pattern[str],
+    instead: Callable[[re.Match[str]], str],
+) -> str:
+    if type(text) is not str:
+        text = str.__str__(text)
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    found = unsafe.sub(instead, text)
+    return text if found == text else found
 
 
 def _in_text(match: re.Match[str]) -> str:

@@ -1,4 +1,7 @@
-"""How many bytes a value holds, told quickly: by type and length, to a bounded depth."""
+"""How many bytes a value holds, told quickly: by type and length, to a bounded depth.
+
+It runs no code of the program's, where `sizing` asks what an object says of itself: a fold may ask.
+"""
 
 from __future__ import annotations
 

@@ -170,12 +170,12 @@ class LogJoin:
     def _take_from_logger(
         self, logger: logging.Logger, record: logging.LogRecord
     ) -> _Counted | None:
-        if self._made.discard(record):
-            return self.take(record, logger)
-        if "studio_service" not in record.__dict__:  # made past `makeRecord`
-            self._set_ids(record.__dict__)
-            return self.take(record, logger)
-        return None  # taken before; a queue or another process hands it, or a copy of it, on
+        if not self._made.discard(record):
+            if "studio_service" in record.__dict__:
+                return None  # taken before; a queue or another process hands it, or a copy, on
+            self.identify(record)  # made past `makeRecord`
+            self._made.discard(record)
+        return self.take(record, logger)
 
     def take(
         self, record: logging.LogRecord, logger: logging.Logger | None = None

@@ -14,7 +14,7 @@ from otel_studio.base.collecting import is_collecting
 from otel_studio.base.failure import safe_text
 from otel_studio.base.guard import note_once, report_internal_error, warn_once
 from otel_studio.operations.binding import Binding, Port, get_context, mark_failed, span_of
-from otel_studio.operations.elsewhere import identity_of, span_elsewhere
+from otel_studio.operations.carried_span import identity_of, span_elsewhere
 
 
 class RunView:

@@ -15,7 +15,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util import types
 
 from otel_studio.base import outcome
-from otel_studio.base.failure import message_of, type_name
 from otel_studio.base.grpc_status import grpc_status
 from otel_studio.base.guard import raised_by_signal_handler, report_internal_error
 from otel_studio.base.otel_private import SPAN_KEY, context_functions
@@ -124,8 +123,11 @@ class FastPort:
                 span.set_attribute(outcome.OUTCOME_ATTRIBUTE, "cancelled")
             else:
                 span.record_exception(error, escaped=True)
-                span.set_attribute("error.type", type_name(type(error)))
-                span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {message_of(error)}")
+                failure = span._failure
+                if failure is not None:  # else another thread has ended the run meanwhile
+                    span.set_attribute("error.type", failure.type_name)
+                    said = f"{type(error).__name__}: {failure.message}"
+                    span.set_status(StatusCode.ERROR, said)
         except RecursionError:
             pass  # no room on the stack for more than that it failed, which is said already
         except Exception as internal:

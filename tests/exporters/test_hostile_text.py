@@ -40,6 +40,8 @@ from otel_studio.base.text import safe, safe_line
 from otel_studio.exporters.otlp_encoding import SpanEncoder
 from otel_studio.testing.isolation import Isolated
 
+from proving import scaled
+
 MARKUP = "[bold red]x[/] [link=file:///etc/passwd]y[/link] :smile:"
 HOSTILE = [
     "caf\udce9.mp4",
@@ -196,7 +198,7 @@ def assert_safe(found: Any, where: str) -> None:
 
 @given(ANY_TEXT)
 @example("caf\udce9\x1b[31m\n[bold]=1")
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=scaled(40, 4), suppress_health_check=list(HealthCheck))
 def test_hostile_text_leaves_every_exit_safe(text: str) -> None:
     """Nothing is lost, every parser takes it, no terminal obeys it, and names agree."""
     with studio(text) as (isolated, reader, logs):

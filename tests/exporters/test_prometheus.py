@@ -29,7 +29,8 @@ from otel_studio.lifecycle import overriding
 from otel_studio.settings.loading import load_settings
 from otel_studio.testing.isolation import isolated
 
-from parts import free_port, need
+from parts import free_port
+from prometheus_server import promtool_says
 
 STRANGE = 'a "quoted" \\ name\nin two lines'
 
@@ -94,14 +95,7 @@ def test_promtool_finds_nothing_to_say() -> None:
     with isolated() as s:
         work()
         text = s.studio.prometheus_text()
-    checked = subprocess.run(
-        [need("promtool"), "check", "metrics"],
-        input=text,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert (checked.returncode, checked.stderr) == (0, "")
+    assert promtool_says(text) == []
 
 
 CONFIGURED = """
@@ -126,14 +120,7 @@ def test_promtool_says_of_a_fresh_process_only_what_opentelemetry_named() -> Non
         [sys.executable, "-c", CONFIGURED], capture_output=True, text=True, check=True, env=environ
     ).stdout
     assert "otel_studio_cache" in text
-    checked = subprocess.run(
-        [need("promtool"), "check", "metrics"],
-        input=text,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    said = [line.split(maxsplit=1) for line in checked.stderr.splitlines()]
+    said = [line.split(maxsplit=1) for line in promtool_says(text)]
     assert {name for name, _ in said} <= COUNTS_OF_ITS_OWN
     assert all('should not have "_count" suffix' in words for _, words in said)
 

@@ -10,6 +10,8 @@ import os
 import queue
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,16 +255,20 @@ def test_a_finalizer_may_log_while_a_record_is_sent(
     assert counted(exporting) == 3
 
 
-def test_a_new_configuration_flushes_nothing_of_ours(exporting: Joined) -> None:
-    """`dictConfig` closes each handler alive: ours sends when it is time."""
-    before = logging.getLogger().handlers[:]
-    try:
-        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
-        assert exporting.logs._export is not None
-        logging.shutdown([lambda: exporting.logs._export._handler])  # type: ignore[list-item, union-attr]
-    finally:
-        logging.getLogger().handlers = before
-    log.info("still sent")
+def test_a_new_configuration_flushes_nothing_of_ours(
+    exporting: Joined, memory: InMemoryLogRecordExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dictConfig` flushes and closes each handler alive: ours sends when it is time."""
+    export = exporting.logs._export
+    assert export is not None
+    flushed = threading.Event()
+    monkeypatch.setattr(type(export.provider), "force_flush", lambda *_: flushed.set())
+    log.info("before")
+    logging.shutdown([weakref.ref(export._handler)])
+    assert not flushed.wait(0.05)  # the SDK's handler would have a thread do it
+    monkeypatch.undo()
+    log.info("after")
+    assert bodies(exporting, memory) == ["before", "after"]
 
 
 ZERO_CODE = """

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from otel_studio.spans.redaction import REDACTED, Redactor, SafeRedactor
 
+from proving import scaled
+
 NAMES = ("authorization", "cookie", "password", "passwd", "secret", "api_key", "access_token")
 SECRET = "s3cr3t/cred+ential=="
 
@@ -230,7 +232,7 @@ NOISE = st.lists(ATOMS, max_size=12).map("".join)
 
 
 @given(NOISE)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=scaled(500, 3))
 def test_any_text_is_redacted_once(text: str) -> None:
     """It never raises, a second time changes nothing, and what holds nothing is the same object."""
     for redactor in (Redactor(NAMES), SafeRedactor.like(Redactor(NAMES))):
@@ -247,7 +249,7 @@ def test_any_text_is_redacted_once(text: str) -> None:
     st.sampled_from(["=", ": ", " => ", '": "', "': b'", '\\": \\"', "=[", "={'a': '"]),
     NOISE,
 )
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=scaled(500, 3))
 def test_a_planted_secret_never_stays(before: str, name: str, between: str, after: str) -> None:
     """Behind its name, whatever stands before and after it."""
     found = Redactor(NAMES).text(f"{before}\n{name}{between}hunter2 {after}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,22 @@ from typing import Any
 
 from child_process import ChildProcess, answers, http_get
 from parts import free_port, need
+
+
+def promtool_says(text: str) -> list[str]:
+    """Return the lines in which `promtool check metrics` finds fault with an exposition.
+
+    Args:
+        text: as `/metrics` answers.
+    """
+    checked = subprocess.run(
+        [need("promtool"), "check", "metrics"],
+        input=text,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    return checked.stderr.splitlines()
 
 
 @dataclass(frozen=True)

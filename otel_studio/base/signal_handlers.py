@@ -1,4 +1,4 @@
-"""Tells the program's own functions inside a decorated handler, and their frames from others'."""
+"""Tells the program's own functions in a decorated signal handler, and their frames."""
 
 from __future__ import annotations
 
