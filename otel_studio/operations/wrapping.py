@@ -96,13 +96,14 @@ def _plain(
                 _set_captured(run, capture, args, kwargs)
             # Without the copy of no keyword, mostly.
             result = function(*args, **kwargs) if kwargs else function(*args)
-            kind = type(result)
-            try:
-                is_followed = kind not in ORDINARY and may_be_followed(kind)
-            except TypeError:  # a class that its metaclass makes unhashable
-                is_followed = False
-            if is_followed:
-                return follow(result, port, run, expected)
+            if result is not None:  # most often it is
+                kind = type(result)
+                try:
+                    is_followed = kind not in ORDINARY and may_be_followed(kind)
+                except TypeError:  # a class that its metaclass makes unhashable
+                    is_followed = False
+                if is_followed:
+                    return follow(result, port, run, expected)
             port.finish(run)
             return result
         except BaseException as error:
