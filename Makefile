@@ -54,9 +54,9 @@ parts:
 	@scripts/install-parts.sh
 	@scripts/build-collector.sh >/dev/null || true
 
-# By as many processes as there are cores, each file in one of them.
+# By one process more than two cores hold, for many tests wait for programs; each file in one.
 test: venv parts
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 quick: venv
 	@VENV=$(VENV) scripts/quick.sh "$(ROOM)" $(ARGS)
