@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import hypothesis
 import pytest
 
 _left_out: Counter[str] = Counter()
+#: For a pass over every room in a minute: a quarter of the examples.
+hypothesis.settings.register_profile("quick", max_examples=25)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

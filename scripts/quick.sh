@@ -24,7 +24,7 @@ case "$room" in
         name="$(basename "$folder")"
         if [ -d "tests/$name" ]; then tests+=("tests/$name"); fi
     done
-    set -- -m "not patient and not slow and not prove" "$@"
+    set -- -m "not patient and not slow and not prove" --hypothesis-profile=quick "$@"
     ;;
 assembly) # What it builds is seen at the start, at a fork and at the end.
     sources=(otel_studio/assembly otel_studio/lifecycle.py)
@@ -48,5 +48,5 @@ esac
 
 "$bin/ruff" check --quiet "${sources[@]}" "${tests[@]}"
 "$bin/ruff" format --quiet --check "${sources[@]}" "${tests[@]}"
-exec "$bin/python" -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist loadfile \
+exec "$bin/python" -m pytest --quiet --numprocesses 3 --dist loadfile \
     "${tests[@]}" "$@"

@@ -48,8 +48,8 @@ run() { # NAME PYTHON REQUIREMENTS
         touch "$stamp"
     fi
     echo "== $1: $("$folder/bin/python" -c 'import opentelemetry.version as v, sys; print("Python", sys.version.split()[0], "with OpenTelemetry", v.__version__)')"
-    "$folder/bin/python" -m pytest --quiet -m "not slow and not patient" \
-        --numprocesses auto --maxprocesses 4 --dist loadfile "${core[@]}" "${@:4}"
+    "$folder/bin/python" -m pytest --quiet -m "not slow" \
+        --numprocesses 3 --dist loadfile "${core[@]}" "${@:4}"
 }
 
 for version in 3.12 3.13 3.14; do

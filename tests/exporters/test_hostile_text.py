@@ -196,6 +196,7 @@ def assert_safe(found: Any, where: str) -> None:
         text.encode()
 
 
+@pytest.mark.patient
 @given(ANY_TEXT)
 @example("caf\udce9\x1b[31m\n[bold]=1")
 @settings(deadline=None, max_examples=scaled(40, 4), suppress_health_check=list(HealthCheck))

@@ -225,6 +225,7 @@ def test_shutdown_ends_a_retry_in_progress(
     assert results == [SpanExportResult.FAILURE]
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_everything_ends_in_time_with_a_dead_collector(protocol: str, closed_port: int) -> None:
     """Metrics and spans with nobody to take them: the budget holds."""

@@ -280,6 +280,7 @@ print(logging.getLogger().handlers)
 """
 
 
+@pytest.mark.patient
 def test_zero_code_leaves_the_last_resort_on(tmp_path: Path) -> None:
     """Contrib's handler is not installed beside ours; a warning still reaches stderr."""
     environ = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}

@@ -8,6 +8,8 @@ import sys
 import threading
 from typing import Any
 
+import pytest
+
 import otel_studio
 from forked import in_forked_child
 from joined_logs import failed_run, joined_logs
@@ -163,6 +165,7 @@ def test_threads_log_into_one_run_and_lose_nothing() -> None:
         assert joined.logs.counts()[0].count == 400
 
 
+@pytest.mark.patient
 def test_eight_hours_stay_bounded() -> None:
     """Eight simulated hours of failing, slow and quick runs leave the same memory behind."""
     with joined_logs(log_level="info") as joined:

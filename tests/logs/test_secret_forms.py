@@ -214,6 +214,7 @@ def test_time_grows_as_the_text_does(redactor: Redactor, piece: str) -> None:
     assert large < max(small, 0.002) * 16
 
 
+@pytest.mark.patient
 def test_time_grows_as_random_texts_do(redactor: Redactor) -> None:
     """Repeated mixtures of all that means something, from a seed that is said."""
     for seed in range(60):

@@ -248,6 +248,7 @@ class LastOutOfStock(OutOfStock):
     """One below it."""
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ print(answers, {name: each.count for name, each in sorted(metrics.items())})
 """
 
 
+@pytest.mark.patient
 def test_a_worker_runs_what_is_tracked():
     """It finds tasks by name, behind a broker in memory; alone, as it sets up logging anew."""
     assert run_alone(WORKER) == "[4, 3] {'shared': 1, 'work': 1}"

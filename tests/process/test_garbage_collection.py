@@ -48,6 +48,7 @@ def test_counts_are_those_of_the_interpreter(watch: GarbageCollectionWatch) -> N
         assert row.uncollectable == expected["uncollectable"]
 
 
+@pytest.mark.patient
 @pytest.mark.usefixtures("quiet")
 def test_each_collection_is_timed_once(watch: GarbageCollectionWatch) -> None:
     """Pauses count per generation, their buckets add up, and the longest is among them."""
@@ -119,6 +120,7 @@ def test_a_collection_that_began_before_the_watch_is_not_timed(
     assert watch.pauses()[2].longest_ns is None
 
 
+@pytest.mark.patient
 def test_a_forked_child_counts_from_zero(watch: GarbageCollectionWatch) -> None:
     """The interpreter's counts go on from the parent's; ours begin anew."""
     watch.start()

@@ -69,6 +69,7 @@ def answers(reading: RegistryReading) -> dict[str, Any]:
     return {**{name: plain(value) for name, value in found.items()}, "points": points}
 
 
+@pytest.mark.patient
 @UNTIMED
 @given(BATCHES, BATCHES)
 def test_every_answer_is_that_of_the_writer(first: list[Step], more: list[Step]) -> None:
@@ -86,6 +87,7 @@ def test_every_answer_is_that_of_the_writer(first: list[Step], more: list[Step])
         assert answers(back) == answers(reading)
 
 
+@pytest.mark.patient
 @UNTIMED
 @given(BATCHES, BATCHES)
 def test_what_was_read_adds_and_subtracts_as_what_was_written(

@@ -95,6 +95,7 @@ def quiet() -> Iterator[None]:
     guard.forget_said()
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize("kind", RECURSIVE)
 @pytest.mark.parametrize("logs", [False, True], ids=["alone", "with logs joined"])
 def test_a_runaway_recursion_loses_no_run(kind: str, logs: bool) -> None:

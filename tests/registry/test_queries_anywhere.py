@@ -440,6 +440,7 @@ finish()
 """
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize(
     ("asks", "warns"),
     [

@@ -103,6 +103,7 @@ def lose_tasks(work: Work, alive: Alive) -> None:
         del loop
 
 
+@pytest.mark.patient
 @pytest.mark.parametrize("shape", [tracked, with_block, with_span, with_tracker])
 def test_a_task_that_nobody_refers_to(studio: Isolated, shape: Callable[[Work], Work]) -> None:
     """It is collected as an untracked one is, with its frame; its run does not stay active."""
