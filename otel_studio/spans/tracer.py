@@ -81,6 +81,8 @@ class StudioTracer(Tracer):
         random_ids = getattr(generator, "is_trace_id_random", lambda: False)()
         self.random_flag = TraceFlags.RANDOM_TRACE_ID if random_ids else 0
         self.plan = plan(provider.sampler)
+        #: The last name that a span was given, which is safe.
+        self._known_name: Any = ""
 
     def _set_resource(self, resource: Resource) -> None:
         self.resource = resource
@@ -155,8 +157,10 @@ class StudioTracer(Tracer):
         `is_held` is for callers of ours who end it, whatever happens: it lives until its end,
         instead of being dropped where nobody refers to it.
         """
-        if type(name) is not str or len(name) > MAX_NAME or not name.isprintable():
-            name = span_name(name)
+        if name is not self._known_name:  # mostly a constant of the caller's
+            if type(name) is not str or len(name) > MAX_NAME or not name.isprintable():
+                name = span_name(name)
+            self._known_name = name
         parent = (_get_context() if context is None else context).get(SPAN_KEY)
         sampling_plan = self.plan
         trace_state = None
