@@ -50,8 +50,9 @@ demo: $(VENV)/.demo-is-set-up
 	@$(BIN)/python -m examples.demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
 # Says what it could not get; whether a missing part skips or fails a test is the test's affair.
-parts:
+parts: venv
 	@scripts/install-parts.sh
+	@$(BIN)/python scripts/fetch_sdk_tests.py >/dev/null || true
 	@scripts/build-collector.sh >/dev/null || true
 
 # By one process more than two cores hold, for many tests wait for programs; each file in one.

@@ -88,6 +88,11 @@ What OTel Studio says of itself. A count that is zero leaves no point. Their att
 `reason` (dropped spans), `studio.service` (overflowed operations and labels) and `place`
 (errors).
 """
+SDK = """\
+Where `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED=true` asks for them, OpenTelemetry's metrics of its
+SDK are there as well, under the scope `opentelemetry-sdk`. Each start of a span then costs about a
+microsecond more.
+"""
 KINDS = {
     "observable_counter": "counter",
     "observable_gauge": "gauge",
@@ -140,6 +145,7 @@ def settings_page() -> str:
 
 def telemetry_page() -> str:
     """Return the page of spans and metrics in Markdown."""
+    from otel_studio.base import figures
     from otel_studio.base.clock import SystemClock
     from otel_studio.caches.registry import CacheRegistry
     from otel_studio.gpu.monitor import GpuMonitor
@@ -148,6 +154,7 @@ def telemetry_page() -> str:
     from otel_studio.metrics.points import ACTIVE, DESCRIPTIONS, DURATION
     from otel_studio.process.monitor import ProcessMonitor
     from otel_studio.registry.reading import RegistryReading
+    from otel_studio.spans import sdk_metrics
 
     kinds = {DURATION: ("histogram", "s"), ACTIVE: ("up-down counter", "{operation}")}
     operations = [
@@ -167,7 +174,15 @@ def telemetry_page() -> str:
         parts += [f"## {heading}\n", introduction, _table(recorder.instruments)]
     own: Any = Recorder()
     self_report.register(own, RegistryReading, dict)
-    parts += ["## OTel Studio itself\n", SELF, _table(own.instruments)]
+    sdk: Any = Recorder()
+    figures.register(sdk, sdk_metrics.FIGURES, sdk_metrics.ReportedSpans)
+    parts += [
+        "## OTel Studio itself\n",
+        SELF,
+        _table(own.instruments),
+        SDK,
+        _table(sdk.instruments),
+    ]
     return "\n".join(parts)
 
 

@@ -95,6 +95,8 @@ class Studio:
             readers=metric_readers,
         )
         self.meter = self._metrics.meter
+        if self.owns_tracer_provider:
+            self.tracer_provider.meter_provider = self.meter_provider
         self._report_itself()
         redactor = Redactor(settings.redact_keys, settings.redact_patterns)
         #: Where it sits, once it does.

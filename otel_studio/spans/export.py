@@ -227,6 +227,11 @@ class ExportQueue:
         return self._bytes_queued[0] - self._bytes_taken
 
     @property
+    def capacity(self) -> int:
+        """The most spans that may wait."""
+        return self._limit
+
+    @property
     def waiting(self) -> int:
         """Spans in the queue."""
         return len(self._queue)

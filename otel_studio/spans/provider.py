@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from opentelemetry import metrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -20,13 +21,15 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
 from otel_studio.base.resources import safe_resource
-from otel_studio.base.text import safe_attributes, safe_line
+from otel_studio.base.text import safe_attributes
 from otel_studio.operations import seat
+from otel_studio.spans import sdk_metrics
 from otel_studio.spans.active import AbandonedSpan, ActiveReference
 from otel_studio.spans.buffer import EndedSpans
 from otel_studio.spans.fast_port import RunWatcher, ToldToken
 from otel_studio.spans.handover import BatchConsumer, Handover
 from otel_studio.spans.pipeline import Pipeline
+from otel_studio.spans.sdk_metrics import SpanStarts
 from otel_studio.spans.span import StudioSpan, span_name
 from otel_studio.spans.timebase import Timebase
 from otel_studio.spans.tracer import StudioTracer
@@ -47,6 +50,8 @@ class StudioTracerProvider(TracerProvider):
         clock: wall and monotonic time, in nanoseconds.
         backlog: ended spans that may wait to be folded before the thread that ends one
             folds them itself.
+        meter_provider: gets OpenTelemetry's metrics of its SDK, where
+            `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` asks for them; by default the global one.
         max_tracers: scopes whose tracers are known for good; a further one is the same for as
             long as somebody holds it.
         shutdown_on_exit: whether to shut down when the interpreter exits.
@@ -69,18 +74,20 @@ class StudioTracerProvider(TracerProvider):
         clock: Clock | None = None,
         backlog: int = 1024,
         max_tracers: int = 1_000,
+        meter_provider: metrics.MeterProvider | None = None,
         **sdk_options: Any,
     ) -> None:
         super().__init__(
             sampler=sampler,
             resource=resource,
             shutdown_on_exit=shutdown_on_exit,
-            active_span_processor=active_span_processor,
+            active_span_processor=None,  # the SDK would shut it down a second time
             id_generator=id_generator,
             span_limits=span_limits,
             **sdk_options,
         )
-        self._resource = safe_resource(self._resource)
+        if isinstance(self._resource, Resource):  # and no stand-in of a test's
+            self._resource = safe_resource(self._resource)
         # Re-entrant, unlike the SDK's: a finalizer may run inside and ask for a tracer of its own.
         self._tracers_lock: Any = new_lock()
         self._max_tracers = max_tracers
@@ -109,6 +116,10 @@ class StudioTracerProvider(TracerProvider):
         self.run_watcher: RunWatcher | None = None
         #: Takes secrets out of an ended span before processors that are called at once see it.
         self.redact: Callable[[StudioSpan], None] | None = None
+        #: Where OpenTelemetry's metrics of its SDK go, where they are wanted.
+        self.meter_provider = meter_provider
+        #: Counts every start for them.
+        self.starts: SpanStarts | None = None
         self.processors: tuple[SpanProcessor, ...] = (
             (active_span_processor,) if active_span_processor is not None else ()
         )
@@ -127,10 +138,12 @@ class StudioTracerProvider(TracerProvider):
         """Return the tracer of a scope; the same one for the same scope."""
         if self._disabled:
             return super().get_tracer(instrumenting_module_name)
+        if self.starts is None and sdk_metrics.are_wanted():
+            self._report_spans()
         scope = InstrumentationScope(
             span_name(instrumenting_module_name or ""),
-            safe_line(instrumenting_library_version or ""),
-            schema_url and safe_line(schema_url),
+            span_name(instrumenting_library_version or ""),
+            schema_url and span_name(schema_url),
             attributes and safe_attributes(attributes),
         )
         with self._tracers_lock:
@@ -144,6 +157,11 @@ class StudioTracerProvider(TracerProvider):
                     count_limited("tracers")
                 self.made_tracers.add(tracer)
         return tracer
+
+    def _report_spans(self) -> None:
+        self.starts = SpanStarts()
+        self.add_span_processor(self.starts)
+        sdk_metrics.report(self, self.meter_provider or metrics.get_meter_provider())
 
     def adopt(self, tracers: Iterable[StudioTracer]) -> None:
         """Take over the tracers of a provider that has ended.
@@ -297,5 +315,7 @@ class StudioTracerProvider(TracerProvider):
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
         self.ended.after_fork_in_child()
         self.claimed.clear()
+        if self.starts is not None:
+            self.starts.start_anew()
         self.timebase.refresh()
         seat.unbind_all()  # the first operation in the child wakes what works for it

@@ -9,8 +9,10 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -256,6 +258,10 @@ class StudioSpan(Span, ReadableSpan):
 
     # What a writer does
 
+    def start(self, start_time: int | None = None, parent_context: Context | None = None) -> None:
+        """Warn: a span has started when a tracer gives it."""
+        logger.warning("Calling start() on the started span %r is ignored.", self._name)
+
     def is_recording(self) -> bool:
         return not self._end
 
@@ -496,6 +502,10 @@ class StudioSpan(Span, ReadableSpan):
             self.record_exception(error, escaped=escaped)
         if set_status:
             self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {safe_text(error)}")
+
+
+# What programs test for. A subclass would be made by the SDK's `__new__`, in Python.
+SdkSpan.register(StudioSpan)
 
 
 def new_span(

@@ -259,6 +259,8 @@ class StudioTracer(Tracer):
         sampled = result.decision is Decision.RECORD_AND_SAMPLE
         flags = random_flag | (TraceFlags.SAMPLED if sampled else 0)
         if result.decision is Decision.DROP:
+            if self.provider.starts is not None:
+                self.provider.starts.unrecorded(parent_context)
             return NonRecordingSpan(
                 SpanContext(
                     trace_id,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ReadableSpan,
@@ -406,6 +407,56 @@ def test_a_processor_that_raises_stops_neither_the_program_nor_the_others() -> N
         "flushing Broken": 1,
         "shutting down Broken": 1,
     }
+
+
+def test_spans_are_what_programs_test_for() -> None:
+    """From the API, from operations and given to processors: spans of the SDK, too."""
+    import otel_studio
+
+    kept = Kept()
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(kept)
+    with provider.get_tracer("t").start_as_current_span("one") as span:
+        assert isinstance(span, sdk_trace.Span)
+        assert isinstance(span, trace.Span)
+    assert all(isinstance(ended, ReadableSpan) for ended in kept.ended)
+
+    @otel_studio.track
+    def current() -> trace.Span:
+        return trace.get_current_span()
+
+    with otel_studio.isolated():
+        assert isinstance(current(), sdk_trace.Span)
+    assert not isinstance(trace.INVALID_SPAN, sdk_trace.Span)
+
+
+def test_starting_a_span_again_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """`start()`, which the SDK's spans have, says that it is ignored."""
+    span = StudioTracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("one")
+    began = span.start_time
+    span.start(start_time=1)
+
+    assert span.start_time == began
+    assert "start()" in caplog.text
+
+
+def test_a_provider_made_by_itself_is_described_as_the_sdks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Resource, limits and sampler are those that the environment gives the SDK's own."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,a=b")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
+    monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "3")
+    ours, theirs = (
+        kind(shutdown_on_exit=False) for kind in (StudioTracerProvider, sdk_trace.TracerProvider)
+    )
+
+    assert ours.resource.attributes["a"] == "b"
+    assert ours.resource == theirs.resource
+    assert ours.sampler.get_description() == theirs.sampler.get_description()
+    assert ours._span_limits.max_events == 3
 
 
 def test_an_ended_span_prints_as_json_like_the_sdks() -> None:

@@ -1,0 +1,176 @@
+"""OpenTelemetry's metrics of its own SDK, of our spans and queues, where its variable asks."""
+
+import os
+import threading
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+import otel_studio
+from otel_studio.spans.export import ExportQueue
+from otel_studio.spans.provider import StudioTracerProvider
+
+VARIABLE = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+
+
+@pytest.fixture
+def wanted(monkeypatch):
+    """The environment asks for them."""
+    monkeypatch.setenv(VARIABLE, "true")
+
+
+def _collected(reader):
+    data = reader.get_metrics_data()
+    scopes = [] if data is None else [s for r in data.resource_metrics for s in r.scope_metrics]
+    return {
+        metric.name: {
+            tuple(sorted(point.attributes.items())): point.value
+            for point in metric.data.data_points
+        }
+        for scope in scopes
+        if scope.scope.name == "opentelemetry-sdk"
+        for metric in scope.metrics
+        if ".span." in metric.name
+    }
+
+
+def _forms(reader):
+    data = reader.get_metrics_data()
+    return {
+        metric.name: (metric.unit, metric.description, metric.data.is_monotonic)
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if ".span." in metric.name
+    }
+
+
+def _use(provider):
+    """Start spans of every kind: roots, children, remote parents, some that go on."""
+    tracer = provider.get_tracer("shop")
+    with tracer.start_as_current_span("a"), tracer.start_as_current_span("b"):
+        pass
+    for remote in (True, False):
+        context = SpanContext(7, 8, is_remote=remote, trace_flags=TraceFlags(1))
+        parent = set_span_in_context(NonRecordingSpan(context))
+        tracer.start_span("c", parent).end()
+    return [tracer.start_span("goes on") for _ in range(3)]
+
+
+@pytest.mark.parametrize("sampler", [None, ALWAYS_OFF, TraceIdRatioBased(1)])
+def test_spans_are_counted_as_the_sdk_counts_them(wanted, sampler):
+    """The same numbers, names, units and attributes on both providers."""
+    found, forms = [], []
+    for kind in (TracerProvider, StudioTracerProvider):
+        reader = InMemoryMetricReader()
+        meters = MeterProvider([reader])
+        provider = kind(sampler=sampler, meter_provider=meters, shutdown_on_exit=False)
+        held = _use(provider)
+        found.append(_collected(reader))
+        forms.append(_forms(reader))
+        for span in held:
+            span.end()
+        found.append(_collected(reader))
+
+    assert found[:2] == found[2:]
+    assert found[0], "the SDK counts nothing"
+    assert forms[0] == forms[1]
+
+
+def test_nothing_is_counted_where_nobody_asks():
+    """Without the variable, no start is told to anybody."""
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    _use(provider)
+
+    assert provider.starts is None
+    assert provider.processors == ()
+
+
+def test_operations_and_queues_of_a_studio_are_among_its_metrics(wanted):
+    """Decorated calls are counted; a queue says what it handed on, dropped and can hold."""
+    reader = InMemoryMetricReader()
+    with otel_studio.isolated(sampler="always_on", metric_readers=[reader]) as isolated:
+        queue = isolated.studio.add_span_exporter(InMemorySpanExporter())
+
+        @otel_studio.track
+        def work():
+            return None
+
+        for _ in range(5):
+            work()
+        isolated.studio.force_flush()
+        found = _collected(reader)
+        queue.shutdown()
+        work()
+        isolated.studio.force_flush()
+        later = _collected(reader)
+
+    root = (("otel.span.parent.origin", "none"), ("otel.span.sampling_result", "RECORD_AND_SAMPLE"))
+    assert found["otel.sdk.span.started"] == {root: 5}
+    assert found["otel.sdk.span.live"] == {root[1:]: 0}
+    [component] = found["otel.sdk.processor.span.processed"]
+    kind = f"{ExportQueue.__module__}.{ExportQueue.__qualname__}"
+    assert dict(component)["otel.component.type"] == kind
+    assert dict(component)["otel.component.name"].startswith(f"{kind}/")
+    assert found["otel.sdk.processor.span.processed"] == {component: 5}
+    assert found["otel.sdk.processor.span.queue.size"] == {component: 0}
+    assert found["otel.sdk.processor.span.queue.capacity"] == {component: queue.capacity}
+    dropped = tuple(sorted([*component, ("error.type", "already_shutdown")]))
+    assert later["otel.sdk.processor.span.processed"] == {component: 5, dropped: 1}
+
+
+def test_two_providers_of_one_meter_provider_add_up(wanted):
+    """Instruments made twice would lose the second provider's figures."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    providers = [
+        StudioTracerProvider(meter_provider=meters, shutdown_on_exit=False) for _ in range(2)
+    ]
+    for provider in providers:
+        provider.get_tracer("shop").start_span("a").end()
+
+    assert sum(_collected(reader)["otel.sdk.span.started"].values()) == 2
+
+
+def test_starts_of_many_threads_are_all_counted(wanted):
+    """Also where one of them counts while others start."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    provider = StudioTracerProvider(meter_provider=meters, shutdown_on_exit=False)
+    tracer = provider.get_tracer("shop")
+
+    def start_many():
+        for _ in range(3_000):
+            tracer.start_span("a").end()
+
+    threads = [threading.Thread(target=start_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        _collected(reader)
+    for thread in threads:
+        thread.join()
+
+    assert sum(_collected(reader)["otel.sdk.span.started"].values()) == 12_000
+
+
+def test_a_forked_child_counts_from_zero(wanted):
+    """What the parent started is the parent's."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    provider = StudioTracerProvider(meter_provider=meters, shutdown_on_exit=False)
+    provider.get_tracer("shop").start_span("a").end()
+    child = os.fork()
+    if not child:
+        provider.after_fork_in_child()
+        provider.get_tracer("shop").start_span("a").end()
+        assert provider.starts is not None
+        os._exit(sum(provider.starts.counts().values()))
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 1
