@@ -151,7 +151,7 @@ def telemetry_page() -> str:
     from otel_studio.gpu.monitor import GpuMonitor
     from otel_studio.logs.level_counts import LevelCounts
     from otel_studio.metrics import self_report
-    from otel_studio.metrics.points import ACTIVE, DESCRIPTIONS, DURATION
+    from otel_studio.metrics.streams import ACTIVE, DESCRIPTIONS, DURATION
     from otel_studio.process.monitor import ProcessMonitor
     from otel_studio.registry.reading import RegistryReading
     from otel_studio.spans import sdk_metrics

@@ -60,7 +60,11 @@ class MetricPipeline:
         #: Takes one reading of the registry for all of one collection.
         self.read_registry = once_in_a_collection(registry.reading)
         self._producer = MetricProducer(
-            self.read_registry, settings.histogram_bounds, resource, __version__
+            self.read_registry,
+            settings.histogram_bounds,
+            resource,
+            __version__,
+            registry.keep_series_sketches,
         )
         names = () if settings.sdk_disabled else settings.metrics_exporter
         readers = list(readers)
@@ -85,13 +89,15 @@ class MetricPipeline:
             readers += its_own
         self._show_operations_in(readers)
         self.meter = self.provider.get_meter("otel_studio", __version__)
-        self._instruments = InstrumentsSource(self.provider, clock.time_ns)
+        self._instruments = InstrumentsSource(
+            self.provider, clock.time_ns, is_own=self.owns_provider
+        )
 
     def _show_operations_in(self, readers: Sequence[Any]) -> None:
         for reader in readers:
             # Prometheus' own endpoint writes the registry's metrics itself.
             if self.prometheus is None or reader is not self.prometheus.reader:
-                self._producer.attach(reader)
+                self._producer.attach(reader, self.provider)
 
     def _reader(self, name: str) -> Any:
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -117,7 +123,10 @@ class MetricPipeline:
         """
         if self.prometheus is None:
             self.prometheus = from_settings.prometheus_exporter(self._settings, self.read_registry)
-            self.provider.add_metric_reader(self.prometheus.reader)
+            # What has counted from the beginning on, and not a reader that begins now.
+            otel_sdk_private.set_collect_callback(
+                self.prometheus.reader, lambda *_args, **_options: self._instruments.collected()
+            )
         return self.prometheus.text()
 
     def instruments_reading(self) -> InstrumentsReading | None:
@@ -143,8 +152,6 @@ class MetricPipeline:
         if self.owns_provider:
             return
         self._producer.detach()
-        if self.prometheus is not None:
-            self.provider.remove_metric_reader(self.prometheus.reader)
 
     def before_fork(self) -> None:
         """Do nothing: a fork waits for the lock that each collection holds."""

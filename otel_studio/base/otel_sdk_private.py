@@ -7,6 +7,7 @@ provider rests on the SDK's own classes and also calls `TracerProvider._apply_tr
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -115,6 +116,71 @@ def counter_temporality(reader: Any) -> Any:
         if issubclass(kind, Counter):
             return temporality
     return AggregationTemporality.CUMULATIVE
+
+
+def histogram_aggregation(reader: Any) -> Any:
+    """Return the aggregation a reader wants for histograms, `None` where it says none.
+
+    Private: `MetricReader._instrument_class_aggregation`.
+    """
+    from opentelemetry.sdk.metrics import Histogram
+
+    table = getattr(reader, "_instrument_class_aggregation", {})
+    return next((found for kind, found in table.items() if issubclass(kind, Histogram)), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ViewParts:
+    """What a View makes of a metric; `None` where it leaves it as it is."""
+
+    name: str | None = None
+    description: str | None = None
+    attribute_keys: frozenset[str] | None = None
+    aggregation: Any = None
+
+
+def has_views(meter_provider: Any) -> bool:
+    """Tell whether a provider has Views (private: `MeterProvider._sdk_config.views`)."""
+    return bool(getattr(getattr(meter_provider, "_sdk_config", None), "views", ()))
+
+
+def matching_views(meter_provider: Any, instrument: Any) -> list[ViewParts]:
+    """Return what the Views of a provider that match an instrument say.
+
+    Private: `MeterProvider._sdk_config.views`, `View._match`, `._name`, `._description`,
+    `._attribute_keys`, `._aggregation`.
+    """
+    from opentelemetry.sdk.metrics.view import DefaultAggregation
+
+    found = []
+    for view in meter_provider._sdk_config.views:
+        if view._match(instrument):
+            keys, aggregation = view._attribute_keys, view._aggregation
+            is_default = isinstance(aggregation, DefaultAggregation)
+            found.append(
+                ViewParts(
+                    view._name,
+                    view._description,
+                    None if keys is None else frozenset(keys),
+                    None if is_default else aggregation,
+                )
+            )
+    return found
+
+
+def up_down_counters(meter_provider: Any) -> frozenset[tuple[str, str]]:
+    """Return scope and name of a provider's up-down counters that are not observed.
+
+    Private: `MeterProvider._meters`, `Meter._instrument_id_instrument`.
+    """
+    from opentelemetry.metrics import UpDownCounter
+
+    return frozenset(
+        (scope.name, str(instrument.name))  # type: ignore[attr-defined]
+        for scope, meter in list(getattr(meter_provider, "_meters", {}).items())
+        for instrument in list(getattr(meter, "_instrument_id_instrument", {}).values())
+        if isinstance(instrument, UpDownCounter)
+    )
 
 
 def start_measuring_anew(meter_provider: Any, resource: Any) -> None:

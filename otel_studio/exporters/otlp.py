@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_studio.base.guard import warn_once
 from otel_studio.exporters import _otel_private
 from otel_studio.exporters.otlp_encoding import SpanEncoder
+from otel_studio.exporters.otlp_endpoint import check_endpoint
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
@@ -38,7 +39,7 @@ def build_span_exporter(protocol: str, encoder: SpanEncoder | None = None) -> Sp
         encoder: counts what it leaves out; a new one where none is given.
 
     Raises:
-        ValueError: if the protocol is none of the two.
+        ValueError: if the protocol is none of the two, or the endpoint can be no address.
         ImportError: if the extra `otlp` is not installed.
 
     Example:
@@ -46,6 +47,7 @@ def build_span_exporter(protocol: str, encoder: SpanEncoder | None = None) -> Sp
         >>> exporter.shutdown()
     """
     base = _exporter_class(protocol, "trace_exporter", "OTLPSpanExporter")
+    check_endpoint(protocol, "traces")
     encode = (encoder or SpanEncoder()).encode
     try:
         if protocol == "grpc":
@@ -70,9 +72,10 @@ def build_metric_exporter(protocol: str) -> MetricExporter:
         protocol: "http/protobuf" or "grpc".
 
     Raises:
-        ValueError: if the protocol is none of the two.
+        ValueError: if the protocol is none of the two, or the endpoint can be no address.
         ImportError: if the extra `otlp` is not installed.
     """
+    check_endpoint(protocol, "metrics")
     exporter: MetricExporter = _exporter_class(protocol, "metric_exporter", "OTLPMetricExporter")()
     return exporter
 
@@ -84,9 +87,10 @@ def build_log_exporter(protocol: str) -> LogRecordExporter:
         protocol: "http/protobuf" or "grpc".
 
     Raises:
-        ValueError: if the protocol is none of the two.
+        ValueError: if the protocol is none of the two, or the endpoint can be no address.
         ImportError: if the extra `otlp` is not installed.
     """
+    check_endpoint(protocol, "logs")
     exporter: LogRecordExporter = _exporter_class(protocol, "_log_exporter", "OTLPLogExporter")()
     return exporter
 

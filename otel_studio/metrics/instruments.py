@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics import export
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
+from otel_studio.base import otel_sdk_private
 from otel_studio.base.figures import one_collection
 from otel_studio.base.guard import guarded, report_internal_error
 from otel_studio.base.locks import new_lock
@@ -61,23 +63,32 @@ class CollectingReader(MetricReader):
 class InstrumentsSource:
     """Takes readings of all instruments of one provider.
 
-    The reader is added by the first reading: counters and histograms count from there on, as
-    the SDK has it for a reader that comes later.
+    The SDK has counters and histograms count for a reader from there on where it was added, so it
+    is added at once. An up-down counter that somebody else's provider had before is left out: what
+    it stood at is not known.
 
     Args:
         provider: ours or the SDK's own.
         time_ns: gives the wall-clock time.
+        is_own: whether it is ours, and so measures anew in a forked child.
     """
 
-    def __init__(self, provider: Any, time_ns: Callable[[], int]) -> None:
+    def __init__(self, provider: Any, time_ns: Callable[[], int], *, is_own: bool = False) -> None:
         self._provider = provider
         self._time_ns = time_ns
+        self._is_own = is_own
         self._reader: CollectingReader | None = None
         #: The parent's, in a forked child: it has what the parent counted.
         self._inherited: CollectingReader | None = None
+        #: Up-down counters of which the beginning is not known, by scope and name.
+        self._unknown: frozenset[tuple[str, str]] = frozenset()
         self._is_detached = False
         #: One collection at a time; a fork waits for its end, whose locks are the SDK's.
         self._lock = new_lock(hold_for_fork=True)
+        try:
+            self._added()
+        except Exception as error:
+            report_internal_error("adding our reader to a meter provider", error)
 
     def reading(self) -> InstrumentsReading | None:
         """Return the points of all instruments now, `None` where they cannot be collected."""
@@ -85,11 +96,25 @@ class InstrumentsSource:
             if self._is_detached:
                 return None
             try:
-                data = self._added().collected()
-                return reading_of(data, process_epoch(), self._time_ns())
+                return reading_of(self._data(), process_epoch(), self._time_ns())
             except Exception as error:
                 report_internal_error("reading the program's instruments", error)
                 return None
+
+    def collected(self) -> MetricsData | None:
+        """Return what all instruments say now, counted from the beginning on.
+
+        Raises:
+            Exception: whatever a callback or the SDK raises.
+        """
+        with self._lock:
+            return None if self._is_detached else self._data()
+
+    def _data(self) -> MetricsData | None:
+        data = self._added().collected()
+        if data is None or not self._unknown:
+            return data
+        return without_metrics(data, self._unknown)
 
     def _added(self) -> CollectingReader:
         inherited, self._inherited = self._inherited, None
@@ -97,6 +122,8 @@ class InstrumentsSource:
             self._remove(inherited)
         if self._reader is None:
             reader = CollectingReader()
+            if not self._is_own:
+                self._unknown = otel_sdk_private.up_down_counters(self._provider)
             self._provider.add_metric_reader(reader)
             self._reader = reader
         return self._reader
@@ -115,9 +142,37 @@ class InstrumentsSource:
         self._provider.remove_metric_reader(reader)
 
     def after_fork_in_child(self) -> None:
-        """Start from zero, with a reader of the child's own when one is needed."""
-        if self._reader is not None:
+        """Start from zero: by a reader of the child's own, where the provider is not ours."""
+        if self._reader is not None and not self._is_own:
             self._inherited, self._reader = self._reader, None
+
+
+def without_metrics(data: MetricsData, left_out: Container[tuple[str, str]]) -> MetricsData:
+    """Return metrics data without some metrics.
+
+    Args:
+        data: of one collection.
+        left_out: their scopes and names.
+    """
+    return MetricsData(
+        [
+            dataclasses.replace(
+                resource,
+                scope_metrics=[
+                    dataclasses.replace(
+                        group,
+                        metrics=[
+                            metric
+                            for metric in group.metrics
+                            if (group.scope.name, metric.name) not in left_out
+                        ],
+                    )
+                    for group in resource.scope_metrics
+                ],
+            )
+            for resource in data.resource_metrics
+        ]
+    )
 
 
 def reading_of(data: MetricsData | None, process: str, time: int) -> InstrumentsReading:

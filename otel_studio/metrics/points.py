@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
+    ExponentialHistogram,
     Histogram,
     HistogramDataPoint,
     Metric,
@@ -19,24 +20,26 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from otel_studio.base.guard import warn_once
 from otel_studio.base.sketch import Sketch
+from otel_studio.metrics.exponential import exponential_point
+from otel_studio.metrics.streams import (
+    ABANDONED,
+    ACTIVE,
+    CANCELLED,
+    DURATION,
+    OPERATIONS,
+    SCOPE_NAME,
+    Stream,
+    Streams,
+)
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RegistryReading, ServicePart, ServiceReading
-from otel_studio.registry.series import SeriesKey, without_runs
+from otel_studio.registry.series import Series, SeriesKey, without_runs
 from otel_studio.spans.ended_run import duration_of
 
-DURATION = "otel_studio.operation.duration"
-ACTIVE = "otel_studio.operation.active"
-ABANDONED = "otel_studio.operation.abandoned"
-CANCELLED = "otel_studio.operation.cancelled"
-DESCRIPTIONS = {
-    DURATION: "Duration of the operations that ended, successful and failed.",
-    ACTIVE: "Operations that run now.",
-    ABANDONED: "Operations that were dropped without an end.",
-    CANCELLED: "Operations that were cancelled.",
-}
-SCOPE_NAME = "otel_studio"
 _SECOND = 1e9
+Attributes = dict[str, str]
 _NOTHING = ServiceReading({})
 _NO_DURATIONS = Sketch()
 
@@ -71,6 +74,7 @@ class PointMaker:
         histogram_temporality: what the reader wants for histograms.
         counter_temporality: what the reader wants for counters.
         scope_version: version in the instrumentation scope.
+        streams: what the reader gets of each metric.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class PointMaker:
         histogram_temporality: AggregationTemporality,
         counter_temporality: AggregationTemporality,
         scope_version: str,
+        streams: Streams,
     ) -> None:
         self._bounds = bounds
         self._histogram_temporality = histogram_temporality
         self._counter_temporality = counter_temporality
         self._scope = InstrumentationScope(SCOPE_NAME, scope_version)
+        self._streams = streams
         self._before: RegistryReading | None = None
 
     def scope_metrics(self, reading: RegistryReading) -> ScopeMetrics | None:
@@ -101,6 +107,7 @@ class PointMaker:
             self._bounds,
             self._histogram_temporality,
             self._counter_temporality,
+            self._streams,
         )
         return ScopeMetrics(self._scope, metrics, "") if metrics else None
 
@@ -140,6 +147,7 @@ def metrics_of(
     bounds: tuple[float, ...],
     histogram_temporality: AggregationTemporality,
     counter_temporality: AggregationTemporality,
+    streams: Streams,
 ) -> list[Metric]:
     """Return the metrics of a reading of the registry.
 
@@ -149,10 +157,10 @@ def metrics_of(
         bounds: histogram bounds in seconds.
         histogram_temporality: cumulative, or what came since `before`.
         counter_temporality: likewise for counters.
+        streams: what the reader gets of each metric.
     """
-    histogram: list[HistogramDataPoint] = []
-    counts: dict[str, list[NumberDataPoint]] = {ABANDONED: [], CANCELLED: []}
-    running: list[NumberDataPoint] = []
+    durations: list[tuple[Attributes, _Durations]] = []
+    counts: dict[str, list[tuple[Attributes, _Count]]] = {ABANDONED: [], CANCELLED: []}
     active = reading.active()
     now = reading.unix_ns
     known: dict[tuple[str, str], int] = {}
@@ -166,31 +174,55 @@ def metrics_of(
         for operation, one in part.operations.items():
             known[service, operation] = part.since_ns
             was = None if earlier is None else earlier.operations.get(operation)
-            histogram += _histogram_points(
-                service, operation, one, was, window, bounds, histogram_temporality
-            )
+            durations += _durations(service, operation, one, was, window, histogram_temporality)
             for name in (ABANDONED, CANCELLED):
-                point = _count_point(
-                    name, service, operation, one, was, window, counter_temporality
-                )
-                if point is not None:
-                    counts[name].append(point)
+                count = _count(name, one, was, window, counter_temporality)
+                if count is not None:
+                    counts[name].append((label_attributes(service, operation), count))
     # An operation that has run before and does not run now is 0, not absent.
-    for key in sorted(known.keys() | active.keys()):
-        since = known.get(key, now)
-        running.append(NumberDataPoint(label_attributes(*key), since, now, active.get(key, 0)))
+    running = [
+        (label_attributes(*key), _Count(active.get(key, 0), known.get(key, now)))
+        for key in sorted(known.keys() | active.keys())
+    ]
     metrics = []
-    if histogram:
-        data: Any = Histogram(histogram, histogram_temporality)
-        metrics.append(Metric(DURATION, DESCRIPTIONS[DURATION], "s", data))
-    if running:
-        data = Sum(running, AggregationTemporality.CUMULATIVE, is_monotonic=False)
-        metrics.append(Metric(ACTIVE, DESCRIPTIONS[ACTIVE], "{operation}", data))
-    for name, points in counts.items():
-        if points:
-            data = Sum(points, counter_temporality, is_monotonic=True)
-            metrics.append(Metric(name, DESCRIPTIONS[name], "{operation}", data))
+    for stream in streams[DURATION] if durations else ():
+        grouped = stream.grouped(durations, _Durations.__add__)
+        data = _histogram(stream, list(grouped), bounds, now, histogram_temporality)
+        metrics.append(Metric(stream.name, stream.description, "s", data))
+    cumulative = AggregationTemporality.CUMULATIVE
+    for name, found, temporality, is_monotonic in (
+        (ACTIVE, running, cumulative, False),
+        (ABANDONED, counts[ABANDONED], counter_temporality, True),
+        (CANCELLED, counts[CANCELLED], counter_temporality, True),
+    ):
+        for stream in streams[name] if found else ():
+            points = [
+                NumberDataPoint(attributes, count.start, now, count.value)
+                for attributes, count in stream.grouped(found, _Count.__add__)
+            ]
+            sums = Sum(points, temporality, is_monotonic)
+            metrics.append(Metric(stream.name, stream.description, OPERATIONS, sums))
     return metrics
+
+
+class _Durations(NamedTuple):
+    """The runs of one series, and since when they count, in nanoseconds since 1970."""
+
+    series: Series
+    start: int
+
+    def __add__(self, other: _Durations) -> _Durations:  # type: ignore[override]
+        return _Durations(self.series + other.series, min(self.start, other.start))
+
+
+class _Count(NamedTuple):
+    """A number of runs, and since when they count, in nanoseconds since 1970."""
+
+    value: int
+    start: int
+
+    def __add__(self, other: _Count) -> _Count:  # type: ignore[override]
+        return _Count(self.value + other.value, min(self.start, other.start))
 
 
 class _Window:
@@ -216,15 +248,14 @@ class _Window:
         return self._since_before if temporality is AggregationTemporality.DELTA else self.since
 
 
-def _histogram_points(
+def _durations(
     service: str,
     operation: str,
     now: Operation,
     before: Operation | None,
     window: _Window,
-    bounds: tuple[float, ...],
     temporality: AggregationTemporality,
-) -> Iterator[HistogramDataPoint]:
+) -> Iterator[tuple[Attributes, _Durations]]:
     start = window.start(temporality)
     for key, one in now.series.items():
         series = one
@@ -234,45 +265,89 @@ def _histogram_points(
                 if was.count == one.count:
                     continue
                 series = one - was
-        minimum, maximum = series.minimum, series.maximum
-        yield HistogramDataPoint(
-            attributes=label_attributes(service, operation, key, now.label_names),
-            start_time_unix_nano=start,
-            time_unix_nano=window.now,
-            count=series.count,
-            sum=series.total / _SECOND,
-            bucket_counts=list(series.buckets),
-            explicit_bounds=bounds,
-            # Those since the last collection are not known, and OTLP requires none.
-            min=None if minimum is None else minimum / _SECOND,  # type: ignore[arg-type]
-            max=None if maximum is None else maximum / _SECOND,  # type: ignore[arg-type]
-            exemplars=[
-                Exemplar(
-                    {}, duration_of(run) / _SECOND, run.end_time or 0, run._span_id, run._trace_id
-                )
-                for run in series.exemplars
-                if run is not None and run._flags & 1 and (run.end_time or 0) >= start
-            ],
+        yield (
+            label_attributes(service, operation, key, now.label_names),
+            _Durations(series, start),
         )
 
 
-def _count_point(
+def _histogram(
+    stream: Stream,
+    found: Sequence[tuple[Attributes, _Durations]],
+    bounds: tuple[float, ...],
+    now: int,
+    temporality: AggregationTemporality,
+) -> Any:
+    """Return the data of a metric of durations, in the form that its stream has."""
+    if stream.form == "sum":
+        sums = [
+            NumberDataPoint(attributes, one.start, now, one.series.total / _SECOND)
+            for attributes, one in found
+        ]
+        return Sum(sums, temporality, is_monotonic=True)
+    if stream.form == "exponential":
+        if all(one.series.sketch is not None for _, one in found):
+            return ExponentialHistogram(
+                [
+                    exponential_point(
+                        attributes, one.series, one.start, now, _exemplars(one.series, one.start)
+                    )
+                    for attributes, one in found
+                ],
+                temporality,
+            )
+        warn_once(
+            "metrics",
+            f"exponential {stream.name}",
+            "%s goes out with explicit bounds: its reader, who wants exponential ones, came after "
+            "the first operations; add it to the MeterProvider before otel_studio.configure()",
+            stream.name,
+        )
+    return Histogram([_explicit_point(*one, bounds, now) for one in found], temporality)
+
+
+def _explicit_point(
+    attributes: Attributes, durations: _Durations, bounds: tuple[float, ...], now: int
+) -> HistogramDataPoint:
+    series, start = durations
+    minimum, maximum = series.minimum, series.maximum
+    return HistogramDataPoint(
+        attributes=attributes,
+        start_time_unix_nano=start,
+        time_unix_nano=now,
+        count=series.count,
+        sum=series.total / _SECOND,
+        bucket_counts=list(series.buckets),
+        explicit_bounds=bounds,
+        # Those since the last collection are not known, and OTLP requires none.
+        min=None if minimum is None else minimum / _SECOND,  # type: ignore[arg-type]
+        max=None if maximum is None else maximum / _SECOND,  # type: ignore[arg-type]
+        exemplars=_exemplars(series, start),
+    )
+
+
+def _exemplars(series: Series, start: int) -> list[Exemplar]:
+    return [
+        Exemplar({}, duration_of(run) / _SECOND, run.end_time or 0, run._span_id, run._trace_id)
+        for run in series.exemplars
+        if run is not None and run._flags & 1 and (run.end_time or 0) >= start
+    ]
+
+
+def _count(
     name: str,
-    service: str,
-    operation: str,
     now: Operation,
     before: Operation | None,
     window: _Window,
     temporality: AggregationTemporality,
-) -> NumberDataPoint | None:
+) -> _Count | None:
     field = "abandoned" if name == ABANDONED else "cancelled"
     count: int = getattr(now, field)
     if not count:
         return None
     if temporality is AggregationTemporality.DELTA and before is not None:
         count -= getattr(before, field)
-    attributes = label_attributes(service, operation)
-    return NumberDataPoint(attributes, window.start(temporality), window.now, count)
+    return _Count(count, window.start(temporality))
 
 
 def merged(data: Any, scope: ScopeMetrics | None, resource: Callable[[], Any]) -> Any:

@@ -15,6 +15,7 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.metrics.points import PointMaker, merged
 from otel_studio.metrics.safe_points import with_safe_text
+from otel_studio.metrics.streams import DURATION, Streams, streams_for
 from otel_studio.registry.reading import RegistryReading
 
 
@@ -26,6 +27,7 @@ class MetricProducer:
         bounds: histogram bounds in seconds.
         resource: gives the resource of the points.
         version: of the instrumentation scope.
+        wants_sketches: called when a reader wants durations in buckets of another kind.
     """
 
     def __init__(
@@ -34,20 +36,23 @@ class MetricProducer:
         bounds: tuple[float, ...],
         resource: Callable[[], Any],
         version: str,
+        wants_sketches: Callable[[], None],
     ) -> None:
         self._read = read
         self._bounds = bounds
         self._resource = resource
         self._version = version
-        self._attached: list[tuple[Any, Callable[..., Any]]] = []
+        self._wants_sketches = wants_sketches
+        self._attached: list[tuple[Any, Callable[..., Any], Streams]] = []
         #: One collection at a time; a fork waits for its end, whose locks are the SDK's.
         self._collecting = new_lock(hold_for_fork=True)
 
-    def attach(self, reader: Any) -> bool:
+    def attach(self, reader: Any, provider: Any) -> bool:
         """Add the registry's points to what a reader collects.
 
         Args:
             reader: registered with a MeterProvider already.
+            provider: that MeterProvider, whose Views hold.
 
         Returns:
             whether the reader has the hook; `False` is reported and harms nothing.
@@ -59,7 +64,14 @@ class MetricProducer:
                 TypeError(f"{type(reader).__name__} has no collect callback of the SDK's form"),
             )
             return False
-        maker = self._maker(reader)
+        streams = streams_for(reader, provider, self._version)
+        if any(stream.form == "exponential" for stream in streams[DURATION]):
+            self._wants_sketches()
+        self._follow(reader, original, streams)
+        return True
+
+    def _follow(self, reader: Any, original: Callable[..., Any], streams: Streams) -> None:
+        maker = self._maker(reader, streams)
 
         def collect(metric_reader: Any, *args: Any, **kwargs: Any) -> Any:
             with self._collecting, one_collection():
@@ -73,26 +85,26 @@ class MetricProducer:
                     return data
 
         otel_sdk_private.set_collect_callback(reader, collect)
-        self._attached.append((reader, original))
-        return True
+        self._attached.append((reader, original, streams))
 
     def detach(self) -> None:
         """Leave every reader as it was found."""
-        for reader, original in self._attached:
+        for reader, original, _ in self._attached:
             otel_sdk_private.set_collect_callback(reader, original)
         self._attached.clear()
 
     def after_fork_in_child(self) -> None:
         """Start the points of every reader anew in a forked child."""
-        readers = [reader for reader, _ in self._attached]
+        attached = list(self._attached)
         self.detach()
-        for reader in readers:
-            self.attach(reader)
+        for reader, original, streams in attached:
+            self._follow(reader, original, streams)
 
-    def _maker(self, reader: Any) -> PointMaker:
+    def _maker(self, reader: Any, streams: Streams) -> PointMaker:
         return PointMaker(
             self._bounds,
             otel_sdk_private.histogram_temporality(reader),
             otel_sdk_private.counter_temporality(reader),
             self._version,
+            streams,
         )

@@ -221,7 +221,7 @@ def _with_batches(
             sampled = last + _SAMPLE_AGE_NS
         known = series.get(key)
         if known is None:
-            known = empty(len(bounds.buckets_ns) + 1)
+            known = empty(len(bounds.buckets_ns) + 1, with_sketch=bounds.series_sketches)
         series[key] = made = with_runs_in(
             known, batch, durations, bounds.buckets_ns, samples_are_old=is_due, keep=keep
         )

@@ -20,11 +20,13 @@ class Bounds:
         buckets_ns: histogram bounds, nanoseconds, ascending.
         recent_runs: latest runs kept.
         slow_samples: slowest runs kept.
+        series_sketches: whether each series keeps a sketch of its own, beside the operation's.
     """
 
     buckets_ns: tuple[int, ...]
     recent_runs: int
     slow_samples: int
+    series_sketches: bool = dataclasses.field(default=False, compare=False, metadata=LEFT_OUT)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

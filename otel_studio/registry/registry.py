@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -91,6 +92,14 @@ class Registry:
     def __repr__(self) -> str:
         known = self._known[0]
         return f"<Registry of {len(known.services)} services, {known.folded} runs folded>"
+
+    def keep_series_sketches(self) -> None:
+        """Let every series have a sketch, from the operations on that are not known yet.
+
+        Two of an operation that fails take twice its memory: only where a reader wants them.
+        """
+        bounds = dataclasses.replace(self.limits.bounds, series_sketches=True)
+        self.limits = dataclasses.replace(self.limits, bounds=bounds)
 
     # Filling
 

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
 from otel_studio.base.frozen import draft_of
+from otel_studio.base.sketch import Sketch
 from otel_studio.registry.kept import Kept, is_sampled, later, without
 
 #: Error type (`None` for runs that did not fail) and the values of the declared labels.
@@ -36,6 +37,8 @@ class Series:
     maximum: int | None
     buckets: tuple[int, ...]
     exemplars: tuple[Kept | None, ...]
+    #: Of the durations, where a reader wants buckets of another kind; see `Bounds`.
+    sketch: Sketch | None = None
 
     def __add__(self, other: Series) -> Series:
         """Return both together."""
@@ -49,6 +52,7 @@ class Series:
             max((high for high in highs if high is not None), default=None) if known else None,
             tuple(a + b for a, b in zip(self.buckets, other.buckets, strict=True)),
             tuple(preferred(a, b) for a, b in zip(self.exemplars, other.exemplars, strict=True)),
+            _merged(self.sketch, other.sketch),
         )
 
     def __sub__(self, earlier: Series) -> Series:
@@ -63,16 +67,36 @@ class Series:
                 None if run is None else next(iter(without((run,), (before,))), None)
                 for run, before in zip(self.exemplars, earlier.exemplars, strict=True)
             ),
+            _less(self.sketch, earlier.sketch),
         )
 
 
-def empty(bucket_count: int) -> Series:
+def _merged(one: Sketch | None, other: Sketch | None) -> Sketch | None:
+    """Return the sketch of both; unknown where that of either is."""
+    if one is None or other is None:
+        return None
+    both = one.copy()
+    both.merge(other)
+    return both
+
+
+def _less(now: Sketch | None, earlier: Sketch | None) -> Sketch | None:
+    if now is None or earlier is None:
+        return None
+    since = now.copy()
+    since.take_away(earlier)
+    return since
+
+
+def empty(bucket_count: int, *, with_sketch: bool = False) -> Series:
     """Return a series without a run.
 
     Args:
         bucket_count: the number of bounds plus one.
+        with_sketch: whether it keeps one of its durations.
     """
-    return Series(0, 0, None, None, (0,) * bucket_count, (None,) * bucket_count)
+    sketch = Sketch() if with_sketch else None
+    return Series(0, 0, None, None, (0,) * bucket_count, (None,) * bucket_count, sketch)
 
 
 _SeriesDraft = draft_of(Series)
@@ -121,6 +145,10 @@ def with_runs(
     made.maximum = high if maximum is None or high > maximum else maximum
     made.buckets = tuple(buckets)
     made.exemplars = exemplars
+    made.sketch = series.sketch
+    if series.sketch is not None:
+        made.sketch = series.sketch.copy()
+        made.sketch.add_sorted(durations)
     made.__class__ = Series
     frozen: Series = made
     return frozen

@@ -28,10 +28,11 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from forked import in_forked_child
-from otel_studio.base import figures, locks
+from otel_studio.base import figures, guard, locks
 from otel_studio.exporters.prometheus.families import agreeing
 from otel_studio.exporters.prometheus.reader import InstrumentText
 
@@ -224,3 +225,77 @@ def test_the_readers_own_names_are_where_we_know_them() -> None:
     assert _mapping.sanitize_full_name("a.b") == "a_b"
     assert _mapping.sanitize_attribute("a.b") == "a_b"
     assert _mapping.map_unit("s") == "seconds"
+
+
+def _both_texts(made: Instruments) -> list[str]:
+    texts = [made.written.text(openmetrics=False), made.written.text(openmetrics=True)]
+    assert promtool_says(texts[0]) == []
+    list(openmetrics_parser.text_string_to_metric_families(texts[1]))
+    return texts
+
+
+def test_two_attributes_of_one_label_share_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Both values are there, a point is there once, and it is said once."""
+    guard.forget_said()
+    made = Instruments()
+    counter = made.provider.get_meter("app").create_counter("jobs", description="done")
+    counter.add(1, {"a.b": "x", "a_b": "y", "c": "z"})
+    counter.add(2, {"a.b": "x"})
+    counter.add(4, {"a_b": "x"})
+    _both_texts(made)
+
+    assert made.samples() == {
+        ("jobs_total", frozenset({("a_b", "x;y"), ("c", "z")})): 1,
+        ("jobs_total", frozenset({("a_b", "x")})): 6,
+        ("target_info", frozenset(made.own(_target(made)))): 1,
+    }
+    assert caplog.text.count("are one label for Prometheus") == 1
+
+
+def _target(made: Instruments) -> dict[str, str]:
+    families = text_string_to_metric_families(made.written.text(openmetrics=False))
+    [target] = [s for family in families for s in family.samples if s.name == "target_info"]
+    return target.labels
+
+
+def test_an_attribute_named_like_a_label_with_a_meaning_keeps_its_value() -> None:
+    """`le` of buckets, and the scope's labels."""
+    made = Instruments()
+    meter = made.provider.get_meter("app", "7")
+    meter.create_histogram("size", description="of a job").record(
+        3, {"le": "mine", "otel.scope.name": "other"}
+    )
+    plain, _ = _both_texts(made)
+
+    assert 'le="+Inf"' in plain
+    assert 'le_="mine"' in plain
+    assert 'otel_scope_name="app"' in plain
+    assert 'otel_scope_name_="other"' in plain
+
+
+def test_a_resource_whose_attributes_share_a_label_has_both() -> None:
+    """On `target_info`."""
+    written = InstrumentText()
+    resource = Resource({"host.id": "a", "host_id": "b"})
+    provider = MeterProvider([written.reader], resource=resource, shutdown_on_exit=False)
+    provider.get_meter("app").create_counter("jobs").add(1)
+
+    assert 'host_id="a;b"' in written.text(openmetrics=False)
+
+
+def test_a_name_of_two_kinds_is_two_families(caplog: pytest.LogCaptureFixture) -> None:
+    """The second has its kind in its name; what the operations' text writes is taken, too."""
+    guard.forget_said()
+    made = Instruments()
+    meter, other = made.provider.get_meter("app"), made.provider.get_meter("other")
+    meter.create_counter("jobs", description="done").add(1)
+    other.create_up_down_counter("jobs", description="now").add(2)
+    other.create_histogram("jobs", description="sizes").record(2)
+    other.create_histogram("otel_studio.operation.duration", "s", "its own").record(3)
+    plain, _ = _both_texts(made)
+
+    assert "\njobs_total{" in plain
+    assert "\njobs_other{" in plain
+    assert "\notel_studio_operation_duration_other_seconds_sum{" in plain
+    assert "\njobs_other_other_sum{" in plain
+    assert caplog.text.count("rename one of the two instruments") == 3

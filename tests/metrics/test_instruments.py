@@ -158,13 +158,13 @@ def test_what_describes_the_machine_is_told_by_its_name(
     }
 
 
-def test_the_reader_is_added_when_needed_and_removed(provider: Any) -> None:
-    """A program whose instruments nobody reads pays nothing; afterwards all is as before."""
+def test_one_reader_is_added_at_once_and_removed(provider: Any) -> None:
+    """It knows what is counted before the first reading; afterwards all is as before."""
     storages = provider._measurement_consumer._reader_storages
     before = dict(storages)
     source = InstrumentsSource(provider, lambda: 1)
-    assert provider._measurement_consumer._reader_storages == before
-    taken(source)
+    provider.get_meter("app").create_counter("sold").add(2)
+    assert values(taken(source)) == {("sold", ()): 2}
     taken(source)
     assert len(provider._measurement_consumer._reader_storages) == len(before) + 1
     source.detach()
@@ -191,7 +191,27 @@ def test_a_collection_that_fails_is_no_empty_reading() -> None:
             raise RuntimeError("broken")
 
     assert InstrumentsSource(Broken(), lambda: 1).reading() is None
-    assert guard.internal_errors == {"reading the program's instruments": 1}
+    assert guard.internal_errors == {
+        "adding our reader to a meter provider": 1,
+        "reading the program's instruments": 1,
+    }
+
+
+def test_a_level_of_which_the_beginning_is_not_known_is_left_out() -> None:
+    """An up-down counter that another provider had before; what comes later is whole."""
+    provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+    meter = provider.get_meter("app")
+    waiting, sold = meter.create_up_down_counter("waiting"), meter.create_counter("sold")
+    waiting.add(5)
+    sold.add(5)
+    source = InstrumentsSource(provider, lambda: 1)
+    waiting.add(-1)
+    sold.add(1)
+    later = meter.create_up_down_counter("later")
+    later.add(3)
+
+    assert values(taken(source)) == {("sold", ()): 1, ("later", ()): 3}
+    provider.shutdown()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -218,7 +238,6 @@ def test_a_child_counts_from_zero(provider: Any, source: InstrumentsSource) -> N
 def test_a_studio_reads_the_programs_instruments() -> None:
     """Its metric pipeline gives the reading, until its end."""
     with overriding(Studio(load_settings({}, "/"))) as studio:
-        studio._metrics.instruments_reading()
         studio.meter_provider.get_meter("app").create_counter("sold").add(2)
         reading = studio._metrics.instruments_reading()
         assert reading is not None

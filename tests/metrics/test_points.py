@@ -171,8 +171,8 @@ def test_a_foreign_reader_without_the_hook_is_said() -> None:
     """A reader that is not the SDK's is reported, and left alone."""
     guard.forget_said()
     with isolated() as s:
-        producer = MetricProducer(s.registry.reading, (1.0,), lambda: None, "1")
-        assert producer.attach(object()) is False
+        producer = MetricProducer(s.registry.reading, (1.0,), lambda: None, "1", lambda: None)
+        assert producer.attach(object(), None) is False
         assert sum(guard.internal_errors.values()) == 1
 
 
@@ -183,8 +183,8 @@ def test_detaching_leaves_the_reader_as_it_was() -> None:
     provider.get_meter("mine").create_counter("orders").add(1)
     with isolated() as s:
         otel_studio.service("shop").record_operation("pay", duration=1)
-        producer = MetricProducer(s.registry.reading, (1.0,), lambda: None, "1")
-        producer.attach(reader)
+        producer = MetricProducer(s.registry.reading, (1.0,), lambda: None, "1", lambda: None)
+        producer.attach(reader, provider)
         assert set(points(reader, DURATION)) == {("shop", "pay")}
         producer.detach()
         assert points(reader, DURATION) == {}

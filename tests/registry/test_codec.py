@@ -15,6 +15,7 @@ import otel_studio
 from otel_studio.base import codec
 from otel_studio.exporters.prometheus.text import RegistryText
 from otel_studio.metrics.points import metrics_of
+from otel_studio.metrics.streams import AS_THEY_ARE
 from otel_studio.registry import queries
 from otel_studio.registry.kept import KeptRun
 from otel_studio.registry.reading import RegistryReading
@@ -64,7 +65,7 @@ def answers(reading: RegistryReading) -> dict[str, Any]:
     cumulative = AggregationTemporality.CUMULATIVE
     points = [
         json.loads(metric.to_json())
-        for metric in metrics_of(reading, None, BOUNDS, cumulative, cumulative)
+        for metric in metrics_of(reading, None, BOUNDS, cumulative, cumulative, AS_THEY_ARE)
     ]
     return {**{name: plain(value) for name, value in found.items()}, "points": points}
 

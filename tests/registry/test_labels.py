@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import otel_studio
 from otel_studio.exporters.prometheus.text import RegistryText
-from otel_studio.metrics.points import DURATION, metrics_of
+from otel_studio.metrics.points import metrics_of
+from otel_studio.metrics.streams import AS_THEY_ARE, DURATION
 from otel_studio.registry.errors import OTHER
 from otel_studio.registry.labels import MAX_LABEL_SETS
 from otel_studio.testing.isolation import Isolated, isolated
@@ -34,7 +35,9 @@ def points(s: Isolated, *names: str) -> dict[tuple[str | None, ...], int]:
     """Return runs by the values of labels, of the OpenTelemetry points; no other label is there."""
     cumulative = AggregationTemporality.CUMULATIVE
     found: dict[tuple[str | None, ...], int] = {}
-    for metric in metrics_of(s.registry.reading(), None, BOUNDS, cumulative, cumulative):
+    for metric in metrics_of(
+        s.registry.reading(), None, BOUNDS, cumulative, cumulative, AS_THEY_ARE
+    ):
         for point in metric.data.data_points:
             attributes: Any = point.attributes
             if metric.name == DURATION:

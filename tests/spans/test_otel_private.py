@@ -10,6 +10,7 @@ from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace import SpanProcessor, Tracer, TracerProvider, sampling
 from opentelemetry.sdk.trace.sampling import Decision
 
@@ -37,6 +38,15 @@ MOVED = "a new OpenTelemetry release moved {}: otel_studio/base/otel_private.py 
         (InMemoryMetricReader(), "_collect"),
         (InMemoryMetricReader(), "_set_collect_callback"),
         (InMemoryMetricReader(), "_instrument_class_temporality"),
+        (InMemoryMetricReader(), "_instrument_class_aggregation"),
+        (MeterProvider(shutdown_on_exit=False)._sdk_config, "views"),
+        (MeterProvider(shutdown_on_exit=False), "_meters"),
+        (MeterProvider(shutdown_on_exit=False).get_meter("m"), "_instrument_id_instrument"),
+        (View(instrument_name="i"), "_match"),
+        (View(instrument_name="i"), "_name"),
+        (View(instrument_name="i"), "_description"),
+        (View(instrument_name="i"), "_attribute_keys"),
+        (View(instrument_name="i"), "_aggregation"),
         (TracerProvider(shutdown_on_exit=False), "_tracers"),
         (TracerProvider(shutdown_on_exit=False), "_active_span_processor"),
         (TracerProvider(shutdown_on_exit=False)._active_span_processor, "_span_processors"),

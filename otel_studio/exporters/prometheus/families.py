@@ -8,7 +8,7 @@ where two scopes describe a name differently, which Prometheus' own tools refuse
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -16,29 +16,37 @@ from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ExponentialHistogram,
     ExponentialHistogramDataPoint,
-    Gauge,
     Histogram,
     HistogramDataPoint,
     Metric,
     MetricsData,
     Sum,
 )
+from opentelemetry.sdk.resources import Resource
 
+from otel_studio.base.guard import warn_once
 from otel_studio.exporters.prometheus._otel_private import (
     map_unit,
     sanitize_attribute,
     sanitize_full_name,
 )
+from otel_studio.exporters.prometheus.labels import (
+    distinct,
+    with_distinct_labels,
+    with_points,
+)
 
 Family = tuple[str, str]
 
 
-def agreeing(data: MetricsData) -> MetricsData:
+def agreeing(data: MetricsData, taken: Container[str] = ()) -> MetricsData:
     """Return the same points, with metrics of one name alike in description and labels.
 
     Args:
         data: of one collection.
+        taken: names of families that others write.
     """
+    data = _mapped(data, lambda metric, _scope: _writable(metric))
     families: dict[Family, list[tuple[Metric, frozenset[str]]]] = {}
     for resource in data.resource_metrics:
         for scope in resource.scope_metrics:
@@ -51,24 +59,31 @@ def agreeing(data: MetricsData) -> MetricsData:
         for family, metrics in families.items()
         if len(metrics) > 1
     }
+    suffixes = _suffixes(families, taken)
 
     def alike(metric: Metric, scope: Any) -> Metric:
-        if isinstance(metric.data, ExponentialHistogram):
-            metric = dataclasses.replace(metric, data=_classic(metric.data))
         family = _family(metric)
-        if family not in labels:
-            return metric
-        missing = labels[family].difference(_labels(metric, scope))
-        model = first[family]
-        return Metric(model.name, model.description, model.unit, _with_labels(metric.data, missing))
+        if family in labels:
+            missing = labels[family].difference(_labels(metric, scope))
+            model = first[family]
+            points = _with_labels(metric.data, missing)
+            metric = Metric(model.name, model.description, model.unit, points)
+        if family in suffixes:
+            return dataclasses.replace(metric, name=metric.name + suffixes[family])
+        return metric
 
+    return _mapped(data, alike)
+
+
+def _mapped(data: MetricsData, change: Callable[[Metric, Any], Metric]) -> MetricsData:
     return MetricsData(
         [
             dataclasses.replace(
                 resource,
+                resource=_with_distinct_attributes(resource.resource),
                 scope_metrics=[
                     dataclasses.replace(
-                        scope, metrics=[alike(metric, scope.scope) for metric in scope.metrics]
+                        scope, metrics=[change(metric, scope.scope) for metric in scope.metrics]
                     )
                     for scope in resource.scope_metrics
                 ],
@@ -76,6 +91,50 @@ def agreeing(data: MetricsData) -> MetricsData:
             for resource in data.resource_metrics
         ]
     )
+
+
+def _with_distinct_attributes(resource: Resource) -> Resource:
+    attributes = distinct(resource.attributes)
+    if attributes is resource.attributes:
+        return resource
+    return Resource(dict(attributes), resource.schema_url)
+
+
+def _writable(metric: Metric) -> Metric:
+    """Return the metric in a form that the reader can write, each attribute a label of its own."""
+    data = metric.data
+    if isinstance(data, ExponentialHistogram):
+        data = _classic(data)
+    data = with_distinct_labels(data)
+    return metric if data is metric.data else dataclasses.replace(metric, data=data)
+
+
+def _suffixes(families: Iterable[Family], taken: Container[str]) -> dict[Family, str]:
+    """Return what is put behind the names of families that another kind has already.
+
+    Args:
+        families: in the order in which they take their names.
+        taken: names that are not theirs to take.
+    """
+    names: set[str] = set()
+    found: dict[Family, str] = {}
+    for kind, name in families:
+        suffix = ""
+        while name + suffix in names or name + suffix in taken:
+            suffix += "_other"
+        names.add(name + suffix)
+        if suffix:
+            found[kind, name] = suffix
+            warn_once(
+                "prometheus",
+                f"name of {kind} {name}",
+                "the %s %s has the name that a metric of another kind has for Prometheus, and goes "
+                "out with %r behind it: rename one of the two instruments",
+                kind,
+                name,
+                suffix,
+            )
+    return found
 
 
 def _family(metric: Metric) -> Family:
@@ -111,11 +170,7 @@ def _with_labels(data: Any, missing: frozenset[str]) -> Any:
     first, *rest = data.data_points
     attributes = {**(first.attributes or {}), **dict.fromkeys(sorted(missing), "")}
     points = [dataclasses.replace(first, attributes=attributes), *rest]
-    if isinstance(data, Sum):
-        return Sum(points, data.aggregation_temporality, data.is_monotonic)
-    if isinstance(data, Gauge):
-        return Gauge(points)
-    return Histogram(points, data.aggregation_temporality)
+    return with_points(data, points)
 
 
 def _classic(data: ExponentialHistogram) -> Histogram:

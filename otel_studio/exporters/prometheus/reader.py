@@ -18,6 +18,7 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.base.stack import run_elsewhere
 from otel_studio.exporters.prometheus.families import agreeing
+from otel_studio.exporters.prometheus.text import FAMILIES
 from otel_studio.metrics.safe_points import with_safe_text
 
 #: Seconds that a query from inside an instrument waits for the instruments.
@@ -31,7 +32,7 @@ class StudioPrometheusReader(PrometheusMetricReader):
 
     def _receive_metrics(self, metrics_data: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            metrics_data = agreeing(with_safe_text(metrics_data))
+            metrics_data = agreeing(with_safe_text(metrics_data), FAMILIES)
         except Exception as error:
             report_internal_error("making instruments fit for Prometheus", error)
         super()._receive_metrics(metrics_data, *args, **kwargs)

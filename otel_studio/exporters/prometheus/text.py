@@ -14,7 +14,7 @@ from typing import Final
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from otel_studio.metrics.points import (
+from otel_studio.metrics.streams import (
     ABANDONED,
     ACTIVE,
     CANCELLED,
@@ -39,6 +39,10 @@ _OWN_NAMES: Final = frozenset(
         "studio_operation",
         "studio_service",
     }
+)
+#: The names of the families that this text writes.
+FAMILIES: Final = frozenset(
+    name.replace(".", "_") + ("_seconds" if name == DURATION else "") for name in DESCRIPTIONS
 )
 #: Texts by service, operation, series and the names of declared labels.
 _Labels = dict[tuple[str, str, SeriesKey, tuple[str, ...]], str]
