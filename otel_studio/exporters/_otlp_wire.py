@@ -140,12 +140,20 @@ def attribute_fields(tag: bytes, attributes: Mapping[str, Any] | None) -> bytes:
     return b"".join([attribute_field(tag, key, value) for key, value in attributes.items()])
 
 
+def _time(value: Any) -> int:
+    """Return a time as OTLP carries it; one that it cannot carry as 0, which is "unknown"."""
+    try:
+        return whole if 0 <= (whole := int(value)) < _UINT64_SPAN else 0
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
 def event_field(event: Event) -> bytes:
     """Return one of `Span.events`."""
     return field(
         b"\x5a",
         b"\x09"
-        + _pack_fixed64(event.timestamp or 0)
+        + _pack_fixed64(_time(event.timestamp))
         + text_field(b"\x12", event.name)
         + attribute_fields(b"\x1a", event.attributes)
         + count_field(b"\x20", event.dropped_attributes),

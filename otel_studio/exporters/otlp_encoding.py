@@ -99,7 +99,9 @@ class SpanEncoder:
         self, spans: list[StudioSpan], chunks: list[bytes]
     ) -> None:
         """Append spans of one tracer of ours, read without the cost of properties."""
-        offset = spans[0]._tracer.timebase.offset
+        timebase = spans[0]._tracer.timebase
+        offset = timebase.offset
+        followed_at = timebase.followed_at
         internal_roots = self._shapes[id(_INTERNAL), False, False]
         internal_children = self._shapes[id(_INTERNAL), True, False]
         attribute_fields = self._attributes.fields
@@ -107,7 +109,10 @@ class SpanEncoder:
         for span in spans:
             try:
                 simple = span._simple
-                start = span._start + offset if simple else span.start_time
+                if simple and span._start > followed_at:
+                    start, end = span._start + offset, span._end + offset
+                else:
+                    start, end = span.start_time, span.end_time or 0
                 kind = span._kind
                 parent_id = span._parent_id
                 if parent_id:
@@ -115,7 +120,7 @@ class SpanEncoder:
                         b"\x0a\x10", span._trace_id.to_bytes(16, "big"),
                         b"\x12\x08", span._span_id.to_bytes(8, "big"),
                         b"\x22\x08", parent_id.to_bytes(8, "big"),
-                        0x39, start, 0x41, start + span._end - span._start,
+                        0x39, start, 0x41, end,
                     )  # fmt: skip
                     remote = not simple and span._parent_remote
                     if kind is _INTERNAL and not remote:
@@ -126,7 +131,7 @@ class SpanEncoder:
                     fixed = _pack_root(
                         b"\x0a\x10", span._trace_id.to_bytes(16, "big"),
                         b"\x12\x08", span._span_id.to_bytes(8, "big"),
-                        0x39, start, 0x41, start + span._end - span._start,
+                        0x39, start, 0x41, end,
                     )  # fmt: skip
                     if kind is _INTERNAL:
                         shape = internal_roots
@@ -169,7 +174,7 @@ class SpanEncoder:
                 b"\x0a\x10", context.trace_id.to_bytes(16, "big"),
                 b"\x12\x08", context.span_id.to_bytes(8, "big"),
             )  # fmt: skip
-            times = (0x39, span.start_time or 0, 0x41, span.end_time or 0)
+            times = (0x39, int(span.start_time or 0), 0x41, int(span.end_time or 0))
             if parent is None:
                 fixed = _pack_root(*ids, *times)
                 shape = self._shapes[id(span.kind), False, False]

@@ -31,8 +31,17 @@ def safe_log(record: KeptLog) -> KeptLog:
     )
 
 
+#: The first time that OTLP's 64 bits cannot hold, in nanoseconds since the Unix epoch.
+_TIME_END = 1 << 64
+
+
+def _time(value: Any) -> int | None:
+    """Return a time that OTLP can carry, `None` for one that it cannot."""
+    return value if isinstance(value, int) and 0 <= value < _TIME_END else None
+
+
 def make_safe(record: Any) -> None:
-    """Make the text of a record that is to be sent safe, in place.
+    """Make the times and the text of a record that is to be sent safe, in place.
 
     One that no encoder takes would be lost, and with it all that is sent with it.
 
@@ -43,6 +52,8 @@ def make_safe(record: Any) -> None:
     if scope is not None:
         record.instrumentation_scope = safe_scope(scope)  # the logger's name
     data = record.log_record
+    data.timestamp = _time(data.timestamp)
+    data.observed_timestamp = _time(data.observed_timestamp)
     if data.severity_text is not None:
         data.severity_text = safe_line(str(data.severity_text))
     if data.event_name is not None:

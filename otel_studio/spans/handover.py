@@ -10,7 +10,7 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
 from otel_studio.spans.buffer import Change
-from otel_studio.spans.ended_run import EndedRun
+from otel_studio.spans.ended_run import EndedRun, keep_start_times
 from otel_studio.spans.weight import weight_of_runs
 
 #: Runs that wait for a consumer of the program's, and what they may hold.
@@ -73,7 +73,9 @@ class Handover:
                 return
 
     def keep_times(self) -> None:
-        """Do nothing: what waits here is in the batches that keep their times already."""
+        """Have the runs that wait keep their times, before the wall clock is followed."""
+        for runs, _ in self._waiting.copy():
+            keep_start_times(runs)
 
     def deliver(self) -> None:
         """Hand over what waits; not again from inside the consumer."""
@@ -85,6 +87,7 @@ class Handover:
                 while self._waiting:
                     runs, weight = self._waiting.popleft()
                     self._handed = self._handed[0] + len(runs), self._handed[1] + weight
+                    keep_start_times(runs)  # the consumer may look at them at any later time
                     try:
                         self.consumer.consume(runs)
                     except Exception as error:

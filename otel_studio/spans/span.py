@@ -73,6 +73,8 @@ class StudioSpan(Span, ReadableSpan):
     _set_status_on_exception: bool = True
     _start_unix: int = 0
     _explicit_start: bool = False
+    #: An end that was given and lies before the start: it is sent as it is, as the SDK does.
+    _end_unix: int | None = None
     _outcome: int = outcome.UNSET
     _failure: Failure | None = None
     _children: Children | None = None
@@ -191,13 +193,16 @@ class StudioSpan(Span, ReadableSpan):
     @property
     def start_time(self) -> int:
         start = self._start_unix
-        if not start:
+        if not start and not self._explicit_start:
             start = self._start_unix = self._start + self._tracer.timebase.offset
         return start
 
     @property
     def end_time(self) -> int | None:
-        return self.start_time + self._end - self._start if self._end else None
+        if not self._end:
+            return None
+        given = self._end_unix
+        return self.start_time + self._end - self._start if given is None else given
 
     # What a reader sees
 
@@ -468,10 +473,13 @@ class StudioSpan(Span, ReadableSpan):
         tracer = self._tracer
         if end_time is not None or self._explicit_start:
             unix = self._now_unix() if end_time is None else unix_time(end_time)
+            start = self.start_time
+            if unix < start:
+                self._make_unusual(_end_unix=unix)
             # Never before its start: a duration is not negative whatever the caller's clock did.
-            duration = max(unix - self.start_time, 0)
-            end = max(unix - tracer.timebase.offset, 1)
-            self._start = end - duration
+            last = max(unix, start)
+            end = max(last - tracer.timebase.offset, 1)
+            self._start = end - (last - start)
         else:
             end = tracer.now()
         tracer.finish(self, end)

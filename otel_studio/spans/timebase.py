@@ -19,10 +19,12 @@ class Timebase:
         clock: both.
     """
 
-    __slots__ = ("_clock", "offset")
+    __slots__ = ("_clock", "followed_at", "offset")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        #: When `offset` last moved, by the monotonic clock: what began before it keeps its times.
+        self.followed_at = 0
         self.offset = clock.time_ns() - clock.monotonic_ns()
 
     def stepped(self) -> bool:
@@ -33,4 +35,6 @@ class Timebase:
     def refresh(self) -> None:
         """Follow the wall clock where it has stepped."""
         if self.stepped():
+            # Before the offset: who reads that one first is never told too early a moment.
+            self.followed_at = self._clock.monotonic_ns()
             self.offset = self._clock.time_ns() - self._clock.monotonic_ns()

@@ -31,6 +31,7 @@ from otel_studio.base.text import MAX_NAME
 from otel_studio.operations import seat
 from otel_studio.spans.active import refer, running_task, this_thread
 from otel_studio.spans.current import CurrentSpan
+from otel_studio.spans.ended_run import keep_start_times
 from otel_studio.spans.fast_port import FastPort
 from otel_studio.spans.sampling import RATIO_MASK, plan
 from otel_studio.spans.span import StudioSpan, new_span, span_name, unix_time
@@ -314,6 +315,7 @@ class StudioTracer(Tracer):
                     report_internal_error(f"_on_ending of {type(processor).__name__}", error)
 
     def _ended(self, span: StudioSpan) -> None:
+        keep_start_times((span,))  # a processor may look at it at any later time
         for processor in self.provider.processors:
             try:
                 processor.on_end(span)

@@ -92,7 +92,8 @@ def an_sdk_span(**changes: Any) -> ReadableSpan:
 
 def a_tracer(scope: InstrumentationScope = SCOPE, resource: Resource = RESOURCE) -> Any:
     """Stand for the tracer of a span: the encoder reads these three attributes of it."""
-    return SimpleNamespace(scope=scope, resource=resource, timebase=SimpleNamespace(offset=OFFSET))
+    timebase = SimpleNamespace(offset=OFFSET, followed_at=-1)
+    return SimpleNamespace(scope=scope, resource=resource, timebase=timebase)
 
 
 def a_studio_span(tracer: Any, span: ReadableSpan) -> StudioSpan:

@@ -13,6 +13,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from otel_studio.base import guard, limited
 from otel_studio.base.clock import ManualClock
 from otel_studio.spans.buffer import EndedSpans
+from otel_studio.spans.ended_run import duration_of
 from otel_studio.spans.handover import Handover
 from otel_studio.spans.pipeline import Pipeline
 from otel_studio.spans.provider import StudioTracerProvider
@@ -123,11 +124,15 @@ def test_a_wall_clock_that_is_set_back_makes_no_negative_duration() -> None:
 
 
 def test_an_end_before_the_start_counts_as_zero() -> None:
-    """Times that a caller gives in the wrong order make a duration of zero, not a negative one."""
+    """Times that a caller gives in the wrong order make a duration of zero, not a negative one.
+
+    What the span tells, and what is sent, is what was given, as it is with the SDK.
+    """
     provider = StudioTracerProvider(shutdown_on_exit=False)
     span = provider.get_tracer("t").start_span("s", start_time=5_000)
     span.end(end_time=1_000)
-    assert span.end_time - span.start_time == 0
+    assert duration_of(span) == 0
+    assert (span.start_time, span.end_time) == (5_000, 1_000)
 
 
 def test_running_spans_are_known_and_dropped_ones_leave() -> None:
