@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+from otel_studio.base.delivery import is_own_thread
 from otel_studio.base.guard import report_internal_error
 
 #: The share of the budget after which exporters are told to give up; what is left of it is for
@@ -61,8 +62,10 @@ def _start(name: str, task: Callable[[], object], failed: list[str]) -> threadin
         try:
             if task() is False:
                 failed.append(name)
-        except Exception as error:
+        except BaseException as error:
             failed.append(name)
+            if not isinstance(error, Exception) and not is_own_thread():
+                raise
             report_internal_error(f"shutting down {name}", error)
 
     thread = threading.Thread(target=run, name=f"otel-studio-end-{name}", daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from otel_studio.assembly import from_settings
 from otel_studio.base import otel_sdk_private
 from otel_studio.base.clock import Clock
+from otel_studio.base.delivery import FAILED
 from otel_studio.base.figures import once_in_a_collection
 from otel_studio.metrics.instruments import InstrumentsSource
 from otel_studio.metrics.instruments_reading import InstrumentsReading
@@ -107,7 +109,7 @@ class MetricPipeline:
             self.prometheus = from_settings.prometheus_exporter(settings, self.read_registry)
             self.prometheus.serve(settings.prometheus_host, settings.prometheus_port)
             return self.prometheus.reader
-        exporter = from_settings.metric_exporter(settings, name)
+        exporter = self._exporter(name)
         self.exporters.append(exporter)
         reader = PeriodicExportingMetricReader(
             exporter, export_interval_millis=settings.metric_export_interval * 1000
@@ -141,10 +143,49 @@ class MetricPipeline:
         """
         tasks: dict[str, Callable[[], object]] = {}
         if self.owns_provider:
-            tasks["metrics"] = lambda: self.provider.shutdown(left() * 1000)
+            tasks["metrics"] = lambda: self._shutdown(left())
         if self.prometheus is not None:
             tasks["metrics endpoint"] = self.prometheus.close
         return tasks
+
+    def _shutdown(self, timeout: float) -> bool:
+        before = self.undelivered
+        self.provider.shutdown(timeout * 1000)
+        for reader, _ in self._renewals:
+            # A forked child of the SDK's starts its thread anew, which collects once more.
+            otel_sdk_private.set_collect_callback(reader, _nothing)
+        return self.undelivered == before
+
+    def flush(self, timeout: float) -> bool:
+        """Send what can be collected now.
+
+        Args:
+            timeout: seconds until this returns, at most.
+
+        Returns:
+            whether everything was sent.
+        """
+        before = self.undelivered
+        return bool(self.provider.force_flush(timeout * 1000)) and self.undelivered == before
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Data points that did not arrive, by reason."""
+        return sum((exporter.ledger.lost for exporter in self.exporters), Counter())
+
+    @property
+    def undelivered(self) -> int:
+        """Data points that did not arrive."""
+        return self.dropped.total()
+
+    def unsent_from_now(self) -> Callable[[], int]:
+        """Return what tells how many data points were not sent since."""
+        before = self._failed()
+        return lambda: self._failed() - before
+
+    def _failed(self) -> int:
+        ledgers = [exporter.ledger for exporter in self.exporters]
+        return sum(ledger.in_hand + ledger.lost[FAILED] for ledger in ledgers)
 
     def detach(self) -> None:
         """Leave somebody else's provider as it was found."""
@@ -175,4 +216,10 @@ class MetricPipeline:
         self._instruments.after_fork_in_child()
 
     def _exporter(self, name: str) -> Any:
-        return from_settings.metric_exporter(self._settings, name)
+        from otel_studio.exporters.counted import CountedMetricExporter
+
+        return CountedMetricExporter(from_settings.metric_exporter(self._settings, name))
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Stand for what a reader collects by, once it has ended."""

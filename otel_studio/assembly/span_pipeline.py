@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from otel_studio.assembly import from_settings
 from otel_studio.base import otel_sdk_private
 from otel_studio.base.clock import Clock
+from otel_studio.base.delivery import said
 from otel_studio.settings.loading import Settings
 from otel_studio.spans.buffer import EndedSpans
 from otel_studio.spans.foreign import RegistrySpanProcessor
@@ -161,6 +162,15 @@ class SpanPipeline:
             f"export queue {number}": lambda queue=queue: queue.shutdown(left())  # type: ignore[misc]
             for number, queue in enumerate(self.queues)
         }
+
+    def unsent_from_now(self) -> Callable[[], int]:
+        """Return what tells how many of the spans that wait now were not sent."""
+        waiting = sum(queue.outstanding for queue in self.queues)
+        before = self._settled()
+        return lambda: max(waiting - (self._settled() - before), 0)
+
+    def _settled(self) -> int:
+        return sum(queue.exported + said(queue.dropped) for queue in self.queues)
 
     @property
     def exporters(self) -> list[Any]:

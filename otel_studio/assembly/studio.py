@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otel_studio.assembly import from_settings
 from otel_studio.assembly.bounded_shutdown import end_within
+from otel_studio.assembly.closing_note import closing_note
 from otel_studio.assembly.figure_rooms import FigureRooms
 from otel_studio.assembly.metric_pipeline import MetricPipeline
 from otel_studio.assembly.span_pipeline import SpanPipeline
@@ -140,6 +141,8 @@ class Studio:
             self._metrics.meter,
             self._metrics.read_registry,
             lambda: self_report.total(queue.dropped for queue in self.export_queues),
+            lambda: {} if self.logs is None else self.logs.dropped,
+            lambda: self._metrics.dropped,
         )
 
     def _build_logs(self, redactor: Redactor) -> None:
@@ -158,15 +161,16 @@ class Studio:
             None if foreign is None else foreign.find,
             self.declared.slow_thresholds,
         )
-        exporters = from_settings.made(
-            "logs exporter",
-            settings.logs_exporter,
-            lambda name: from_settings.log_exporter(settings, name),
-        )
+        exporters = from_settings.made("logs exporter", settings.logs_exporter, self._log_exporter)
         if exporters:
             logs.export_to(self.resource, [exporter for exporter, _ in exporters])
         logs.register_instruments(self.meter)
         self._rooms.add(logs)
+
+    def _log_exporter(self, name: str) -> Any:
+        from otel_studio.exporters.counted import CountedLogExporter
+
+        return CountedLogExporter(from_settings.log_exporter(self.settings, name))
 
     # Its parts
 
@@ -279,7 +283,7 @@ class Studio:
         # Side by side: a backend that is down costs the others none of their time.
         tasks: dict[str, Any] = {"traces": lambda: self._spans.flush(deadline)}
         if self.owns_meter_provider:
-            tasks["metrics"] = lambda: self.meter_provider.force_flush(timeout * 1000)
+            tasks["metrics"] = lambda: self._metrics.flush(timeout)
         if self.logs is not None:
             logs = self.logs
             tasks["logs"] = lambda: logs.flush(timeout)
@@ -315,7 +319,12 @@ class Studio:
         if self.logs is not None:
             tasks["logs"] = self.logs.shutdown_export
             exporters += self.logs.exporters
-        done = end_within(left(), tasks, exporters)
+        counters = {("span", "spans"): self._spans.unsent_from_now()}
+        if self.logs is not None:
+            counters["log record", "log records"] = self.logs.unsent_from_now()
+        counters["metric point", "metric points"] = self._metrics.unsent_from_now()
+        with closing_note(counters):
+            done = end_within(left(), tasks, exporters)
         self._spans.detach()
         self._metrics.detach()
         return done

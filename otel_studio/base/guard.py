@@ -164,6 +164,16 @@ def raised_by_signal_handler(error: BaseException) -> bool:
     return False
 
 
+def say(message: str, *args: Any) -> None:
+    """Log a warning; a handler of the program's that raises harms nothing.
+
+    Args:
+        message: a `logging` format string.
+        *args: what the format string names.
+    """
+    _log(message, args, None)
+
+
 def warn_once(topic: str, key: str, message: str, *args: Any) -> None:
     """Log a warning once per (topic, key) in the life of the process.
 

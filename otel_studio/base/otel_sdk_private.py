@@ -210,6 +210,26 @@ def start_measuring_anew(meter_provider: Any, resource: Any) -> None:
         meter._instrument_registration_lock = threading.Lock()
 
 
+def metric_preferences(exporter: Any) -> tuple[Any, Any]:
+    """Return the temporality and the aggregation that an exporter wants for each instrument.
+
+    Private: `MetricExporter._preferred_temporality`, `._preferred_aggregation`.
+    """
+    return (
+        getattr(exporter, "_preferred_temporality", None),
+        getattr(exporter, "_preferred_aggregation", None),
+    )
+
+
+def log_records_waiting(processor: Any) -> int:
+    """Return how many records wait in a queue of log records; 0 where that has moved.
+
+    Private: `BatchLogRecordProcessor._batch_processor`, `._queue` of it.
+    """
+    batches = getattr(processor, "_batch_processor", None)
+    return len(getattr(batches, "_queue", ()))
+
+
 def give_reader_exporter(reader: Any, exporter: Any) -> None:
     """Have a periodic reader send through another exporter, in a forked child.
 

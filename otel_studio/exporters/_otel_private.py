@@ -1,29 +1,24 @@
-"""Every private name of OpenTelemetry's OTLP exporters that this package touches.
+"""Every private name of OpenTelemetry's OTLP exporters over HTTP that this package touches.
 
-Each is used here and nowhere else, and `tests/exporters/test_otel_private.py` says clearly
-which one a new release has moved. Where one is missing, the caller takes OpenTelemetry's own
-exporter as it is: slower, never wrong.
+Those over gRPC are in `_otel_grpc_private`. Each is used there and nowhere else, and
+`tests/exporters/test_otel_private.py` says clearly which one a new release has moved. Where one is
+missing, the caller takes OpenTelemetry's own exporter as it is: slower, never wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter
-
-#: Spans to the bytes of an `ExportTraceServiceRequest`.
-Encode = Callable[[Sequence[ReadableSpan]], bytes]
+from otel_studio.exporters._otlp_answers import Answers
 
 
 class MovedError(Exception):
     """A private name is not where this package knows it."""
 
 
-class _Encoded:
-    """Stands for the message that the HTTP exporter serializes right after making it."""
+class Encoded:
+    """Stands for a message that an exporter serializes right after making it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -31,81 +26,87 @@ class _Encoded:
     def SerializePartialToString(self) -> bytes:  # noqa: N802  (protobuf's own name)
         return self._data
 
+    SerializeToString = SerializePartialToString
 
-def http_span_exporter(base: type[SpanExporter], encode: Encode, **options: Any) -> SpanExporter:
-    """Return an HTTP span exporter with another encoder.
 
-    Private: that `OTLPSpanExporter.export` is a plain function which calls
-    `encode_spans(spans).SerializePartialToString()`, `encode_spans` being a global of its
-    module. The function is bound anew with that one global replaced, so that retry, headers,
-    compression, limits and the exporter's own metrics stay as they are in any release.
+class Part:
+    """One request on its way through an exporter of OpenTelemetry's, in the place of a batch.
 
     Args:
-        base: `opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter`.
-        encode: what makes the request.
+        message: what is sent: protobuf's, or `Encoded`.
+        count: the items in it.
+    """
+
+    #: Counted by some releases, for metrics of the exporter's own.
+    resource_metrics: Final = ()
+
+    def __init__(self, message: Any, count: int) -> None:
+        self.message = message
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def encoded_logs(records: Any) -> Any:
+    """Return log records as an `ExportLogsServiceRequest` (private: the module of its encoder)."""
+    from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+
+    return encode_logs(records)
+
+
+class Sends:
+    """Has an exporter of OpenTelemetry's take batches, which a sender of ours gives it in parts."""
+
+    #: Set once the exporter is made.
+    sender: Any
+
+    def deliver(self, batch: Any, **options: Any) -> Any:
+        """Send a batch, and return what became of its items."""
+        return self.sender.deliver(batch, **options)
+
+    def export(self, batch: Any, timeout_millis: float | None = None, **options: Any) -> Any:
+        """Send a batch, and return the SDK's word for what became of all of it."""
+        if timeout_millis is not None:
+            options["timeout_millis"] = timeout_millis
+        return self.sender.export(batch, **options)
+
+
+def http_exporter(base: type[Any], encoder: str, answers: Answers, **options: Any) -> Any:
+    """Return an HTTP exporter with a `send_part` that takes a `Part`.
+
+    Private: that the exporter's `export` is a plain function which calls `encode_spans` (or
+    `encode_logs`, `encode_metrics`), a global of its module, and serializes what that returns.
+    The function is bound anew with that one global replaced, so that retry, headers, compression,
+    limits and the exporter's own metrics stay as they are in any release. And where its session
+    of `requests` is: `_session`, or `_client._transport._session`.
+
+    Args:
+        base: such as `opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter`.
+        encoder: the name of that global.
+        answers: looks at each response.
         **options: public arguments of the exporter.
 
     Raises:
         MovedError: if `export` is no such function.
     """
     export = vars(base).get("export")
-    if not isinstance(export, FunctionType) or not (
-        {"encode_spans", "SerializePartialToString"} <= set(export.__code__.co_names)
-    ):
-        raise MovedError("OTLPSpanExporter.export (HTTP) calls encode_spans no longer")
+    if not isinstance(export, FunctionType) or encoder not in export.__code__.co_names:
+        raise MovedError(f"{base.__name__}.export (HTTP) calls {encoder} no longer")
     rebound = FunctionType(
         export.__code__,
-        {**export.__globals__, "encode_spans": lambda spans: _Encoded(encode(spans))},
+        {**export.__globals__, encoder: lambda part: part.message},
         export.__name__,
         export.__defaults__,
         export.__closure__,
     )
-    exporter: SpanExporter = type("StudioHTTPSpanExporter", (base,), {"export": rebound})(**options)
-    return exporter
-
-
-class _BytesChannel:
-    """A gRPC channel whose methods take requests that are bytes already."""
-
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
-
-    def unary_unary(self, method: str, request_serializer: Any, **kwargs: Any) -> Any:
-        return self._channel.unary_unary(method, request_serializer=None, **kwargs)
-
-
-def grpc_span_exporter(base: type[SpanExporter], encode: Encode) -> SpanExporter:
-    """Return a gRPC span exporter with another encoder.
-
-    Private: `OTLPSpanExporter._translate_data(data)`, which makes the request, and the
-    attribute `_stub`, which is called with a channel to make the client.
-
-    Args:
-        base: `opentelemetry.exporter.otlp.proto.grpc.trace_exporter.OTLPSpanExporter`.
-        encode: what makes the request.
-
-    Raises:
-        MovedError: if one of the two is gone.
-    """
-
-    class StudioGRPCSpanExporter(base):  # type: ignore[misc, valid-type]
-        _generated_stub: Any = None
-
-        @property
-        def _stub(self) -> Callable[[Any], Any]:
-            return lambda channel: self._generated_stub(_BytesChannel(channel))
-
-        @_stub.setter
-        def _stub(self, stub: Callable[[Any], Any]) -> None:
-            self._generated_stub = stub
-
-        def _translate_data(self, data: Sequence[ReadableSpan]) -> bytes:
-            return encode(data)
-
-    if not hasattr(base, "_translate_data"):
-        raise MovedError("OTLPSpanExporter._translate_data (gRPC) is gone")
-    exporter = StudioGRPCSpanExporter()
-    if exporter._generated_stub is None:
+    exporter: Any = type(f"Studio{base.__name__}", (Sends, base), {"send_part": rebound})(**options)
+    session = getattr(exporter, "_session", None)
+    if session is None:
+        transport = getattr(getattr(exporter, "_client", None), "_transport", None)
+        session = getattr(transport, "_session", None)
+    if session is None:
         exporter.shutdown()
-        raise MovedError("OTLPSpanExporter._stub (gRPC) is gone")
+        raise MovedError(f"the session of {base.__name__} (HTTP) is elsewhere")
+    session.hooks["response"].append(answers.on_http_response)
     return exporter

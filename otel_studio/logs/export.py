@@ -6,13 +6,15 @@ import copy
 import logging
 import threading
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import _logs
 from opentelemetry import context as context_api
 
+from otel_studio.base import otel_sdk_private
+from otel_studio.base.delivery import Ledger
 from otel_studio.base.otel_private import SUPPRESS_KEY
 from otel_studio.logs.record_redaction import CleanText, event_of
 from otel_studio.logs.safe_records import make_safe
@@ -46,7 +48,7 @@ class LogExport:
 
     Args:
         resource: who emits the records.
-        exporters: OpenTelemetry log record exporters.
+        exporters: OpenTelemetry log record exporters; what one with a `ledger` loses is counted.
         redactor: takes secrets out of each record before it waits for export.
         max_bytes: what large records that wait for an exporter may hold.
     """
@@ -61,8 +63,9 @@ class LogExport:
         self.exporters = list(exporters)
         self.provider: LoggerProvider = LoggerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_log_record_processor(_cleaner(redactor))
-        for exporter in self.exporters:
-            self.provider.add_log_record_processor(SizedQueue(exporter, max_bytes))
+        self._queues = [SizedQueue(exporter, max_bytes) for exporter in self.exporters]
+        for queue in self._queues:
+            self.provider.add_log_record_processor(queue)
         self._handler = _handler(self.provider)
         # `dictConfig` flushes every handler that is alive, on any logger or on none.
         self._handler.flush = _nothing  # type: ignore[method-assign]
@@ -106,17 +109,47 @@ class LogExport:
         finally:
             self._here.waiting = None
 
+    def after_fork_in_child(self) -> None:
+        """Count from zero in a forked child."""
+        for exporter in self.exporters:
+            if hasattr(exporter, "ledger"):
+                exporter.ledger = Ledger()
+
     def force_flush(self, timeout: float) -> bool:
         """Send what waits.
 
         Args:
             timeout: milliseconds are what the SDK takes; this is in seconds.
         """
-        return bool(self.provider.force_flush(round(timeout * 1000)))
+        before = self.dropped.total()
+        done = bool(self.provider.force_flush(round(timeout * 1000)))
+        return done and self.dropped.total() == before
 
-    def shutdown(self) -> None:
-        """Send what waits and stop; `exporters` can be shut down to cut this short."""
+    def shutdown(self) -> bool:
+        """Send what waits and stop; `exporters` can be shut down to cut this short.
+
+        Returns:
+            whether everything was sent.
+        """
+        before = self.dropped.total()
         self.provider.shutdown()
+        return self.dropped.total() == before
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Records that did not arrive, by reason."""
+        return sum((ledger.lost for ledger in self.ledgers), Counter())
+
+    @property
+    def ledgers(self) -> list[Ledger]:
+        """Of the exporters that keep one."""
+        return [exporter.ledger for exporter in self.exporters if hasattr(exporter, "ledger")]
+
+    @property
+    def outstanding(self) -> int:
+        """Records that wait, and those that an exporter has now."""
+        waiting: int = sum(map(otel_sdk_private.log_records_waiting, self._queues))
+        return waiting + sum(ledger.in_hand for ledger in self.ledgers)
 
 
 def _handler(provider: LoggerProvider) -> logging.Handler:

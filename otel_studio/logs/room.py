@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,20 @@ class StudioLogs:
         """What records are sent through; shutting one down cuts `shutdown_export` short."""
         return [] if self._export is None else self._export.exporters
 
+    @property
+    def dropped(self) -> Counter[str]:
+        """Records that did not arrive, by reason."""
+        return Counter() if self._export is None else self._export.dropped
+
+    def unsent_from_now(self) -> Callable[[], int]:
+        """Return what tells how many of the records that wait now were not sent."""
+        waiting = 0 if self._export is None else self._export.outstanding
+        before = self._settled()
+        return lambda: max(waiting - (self._settled() - before), 0)
+
+    def _settled(self) -> int:
+        return 0 if self._export is None else sum(one.settled for one in self._export.ledgers)
+
     def register_instruments(self, meter: Meter) -> None:
         """Create the counter of records.
 
@@ -135,10 +150,13 @@ class StudioLogs:
         self._reporter.wait_for_others(timeout)
         return True if self._export is None else self._export.force_flush(timeout)
 
-    def shutdown_export(self) -> None:
-        """Send what waits and stop sending; takes what the exporters take."""
-        if self._export is not None:
-            self._export.shutdown()
+    def shutdown_export(self) -> bool:
+        """Send what waits and stop sending; takes what the exporters take.
+
+        Returns:
+            whether everything was sent.
+        """
+        return True if self._export is None else self._export.shutdown()
 
     def before_fork(self) -> None:
         """Nothing is held: every lock is free again in a child."""
@@ -151,6 +169,8 @@ class StudioLogs:
         self._counts.after_fork_in_child()
         self.reports.rates.after_fork_in_child()
         self._reporter.after_fork_in_child()
+        if self._export is not None:
+            self._export.after_fork_in_child()
 
     def reading(self) -> LogsReading:
         """Return how many records of each level were made in each operation."""

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from opentelemetry.sdk.metrics import MetricsTimeoutError
+
 from otel_studio.base import otel_sdk_private
+from otel_studio.base.delivery import is_own_thread
 from otel_studio.base.figures import one_collection
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
@@ -73,9 +76,21 @@ class MetricProducer:
     def _follow(self, reader: Any, original: Callable[..., Any], streams: Streams) -> None:
         maker = self._maker(reader, streams)
 
+        def collected(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            except MetricsTimeoutError:  # the reader says it itself
+                raise
+            except BaseException as error:
+                # A callback's SystemExit, say, would end the reader's thread for good.
+                if not is_own_thread():
+                    raise
+                report_internal_error("collecting metrics", error)
+                return None
+
         def collect(metric_reader: Any, *args: Any, **kwargs: Any) -> Any:
             with self._collecting, one_collection():
-                data = original(metric_reader, *args, **kwargs)
+                data = collected(metric_reader, *args, **kwargs)
                 try:
                     if data is not None:
                         data = with_safe_text(data)

@@ -40,6 +40,8 @@ class SelfPart:
         labels_overflowed: runs whose label values were counted as `__other__`, by service.
         errors: internal failures, by place.
         limited: what bounds on the size of our own stores have cost, by store.
+        records_dropped: log records that did not arrive, by reason.
+        points_dropped: data points of metrics that did not arrive, by reason.
     """
 
     folded: int = 0
@@ -50,6 +52,8 @@ class SelfPart:
     labels_overflowed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
     limited: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    records_dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    points_dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __add__(self, other: SelfPart) -> SelfPart:
         """Return the sums."""
@@ -62,6 +66,8 @@ class SelfPart:
             add_counts(self.labels_overflowed, other.labels_overflowed),
             add_counts(self.errors, other.errors),
             add_counts(self.limited, other.limited),
+            add_counts(self.records_dropped, other.records_dropped),
+            add_counts(self.points_dropped, other.points_dropped),
         )
 
     def __sub__(self, earlier: SelfPart) -> SelfPart:
@@ -75,6 +81,8 @@ class SelfPart:
             subtract_counts(self.labels_overflowed, earlier.labels_overflowed),
             subtract_counts(self.errors, earlier.errors),
             subtract_counts(self.limited, earlier.limited),
+            subtract_counts(self.records_dropped, earlier.records_dropped),
+            subtract_counts(self.points_dropped, earlier.points_dropped),
         )
 
 
@@ -106,13 +114,20 @@ def _filled(parts: Mapping[str, SelfPart]) -> dict[str, SelfPart]:
     return {epoch: part for epoch, part in parts.items() if part != SelfPart()}
 
 
-def read(registry: RegistryReading, dropped: Dropped) -> SelfReading:
+def read(
+    registry: RegistryReading,
+    dropped: Dropped,
+    records_dropped: Dropped = dict,
+    points_dropped: Dropped = dict,
+) -> SelfReading:
     """Return what a reading of the registry, and what else is counted, tell of ourselves.
 
     Args:
         registry: its reading, of this process.
         dropped: returns sampled spans that were not exported, by reason; counted as long as the
             registry.
+        records_dropped: likewise log records.
+        points_dropped: likewise data points of metrics.
     """
     parts = {
         epoch: SelfPart(
@@ -121,7 +136,12 @@ def read(registry: RegistryReading, dropped: Dropped) -> SelfReading:
         for epoch, moment in registry.processes.items()
     }
     lost = _counted(dropped())
-    queues = SelfPart(dropped=lost, limited=_counted({"export_queue": lost.get("queue_bytes", 0)}))
+    queues = SelfPart(
+        dropped=lost,
+        limited=_counted({"export_queue": lost.get("queue_bytes", 0)}),
+        records_dropped=_counted(records_dropped()),
+        points_dropped=_counted(points_dropped()),
+    )
     parts = add_parts(parts, dict.fromkeys(list(parts)[:1], queues))
     for name, service in registry.services.items():
         for epoch, part in service.parts.items():
@@ -172,6 +192,20 @@ FIGURES: Final[tuple[Figure[SelfPart], ...]] = (
         _by("reason", lambda whole: whole.dropped),
     ),
     Figure(
+        "otel_studio.self.log_records.dropped",
+        "counter",
+        "{record}",
+        "Log records that were handed to an exporter and did not arrive.",
+        _by("reason", lambda whole: whole.records_dropped),
+    ),
+    Figure(
+        "otel_studio.self.data_points.dropped",
+        "counter",
+        "{data_point}",
+        "Data points of metrics that were handed to an exporter and did not arrive.",
+        _by("reason", lambda whole: whole.points_dropped),
+    ),
+    Figure(
         "otel_studio.self.operations.overflowed",
         "counter",
         "{operation}",
@@ -209,15 +243,27 @@ FIGURES: Final[tuple[Figure[SelfPart], ...]] = (
 )
 
 
-def register(meter: Meter, registry: Callable[[], RegistryReading], dropped: Dropped) -> None:
+def register(
+    meter: Meter,
+    registry: Callable[[], RegistryReading],
+    dropped: Dropped,
+    records_dropped: Dropped = dict,
+    points_dropped: Dropped = dict,
+) -> None:
     """Create the `otel_studio.self.*` instruments.
 
     Args:
         meter: makes them.
         registry: takes a reading of it.
         dropped: returns sampled spans that were not exported, by reason.
+        records_dropped: likewise log records.
+        points_dropped: likewise data points of metrics.
     """
-    figures.register(meter, FIGURES, lambda: read(registry(), dropped).whole())
+
+    def whole() -> SelfPart:
+        return read(registry(), dropped, records_dropped, points_dropped).whole()
+
+    figures.register(meter, FIGURES, whole)
 
 
 def total(counters: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -7,26 +7,23 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from itertools import repeat, starmap
-from operator import attrgetter
 from typing import Any
 
 from opentelemetry import context as context_api
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter
 
+from otel_studio.base.delivery import FAILED, Delivery, deliver, is_own_thread
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.base.otel_private import SUPPRESS_KEY
 from otel_studio.base.worker import Worker
 from otel_studio.spans.buffer import Change
 from otel_studio.spans.ended_run import EndedRun, keep_start_times
-from otel_studio.spans.weight import first_part, first_within, weight_of_runs
+from otel_studio.spans.weight import first_part, first_within, is_more_than, weight_of_runs
 
-#: What a span with events, links or a status takes of a batch: a stack trace is kilobytes, and
-#: receivers refuse a request of more than 4 MiB.
-_WEIGHT = 8
-_is_simple = attrgetter("_simple")
-#: What the spans of one batch may hold: the same, for spans with large attributes.
-_MAX_BATCH_BYTES = 2 << 20
+#: What the spans of one batch may take, about: receivers refuse a request of more than 4 MiB, and
+#: text of other alphabets takes up to twice as much when it is sent as it is told to hold.
+_MAX_BATCH_BYTES = 2_000_000
 
 
 class ExportQueue:
@@ -56,7 +53,9 @@ class ExportQueue:
         self._dropped: Counter[str] = Counter()
         #: Drops that are not among these yet: a fold may only call into C.
         self._drops: deque[tuple[str, int]] = deque()
-        #: Spans that the exporter took.
+        #: Spans that did not arrive though the exporter had them: among the dropped ones, too.
+        self.undelivered = 0
+        #: Spans that arrived, as far as the exporter tells.
         self.exported = 0
         self._limit = limit
         self._max_bytes = max_bytes
@@ -89,6 +88,8 @@ class ExportQueue:
         #: When the queue was last emptied, by `time.monotonic()`.
         self._emptied = time.monotonic()
         self._stopped = False
+        #: What is with the exporter now.
+        self._in_hand: list[Any] = []
 
     # As an outlet of ended runs
 
@@ -121,6 +122,7 @@ class ExportQueue:
     def keep_times(self) -> None:
         """Have the spans that wait keep their times, before the wall clock is followed."""
         keep_start_times(self._queue.copy())
+        keep_start_times(self._in_hand)
 
     # Sending
 
@@ -161,16 +163,14 @@ class ExportQueue:
             batch = self._take_batch()
             if not batch:
                 return
-            result = SpanExportResult.FAILURE
+            delivery = Delivery(lost={FAILED: len(batch)})
             try:
-                result = self.exporter.export(batch)
-            except Exception as error:
-                report_internal_error(f"exporter {type(self.exporter).__name__}", error)
+                delivery = deliver(self.exporter, batch, len(batch))
             finally:  # whatever was raised, the batch is not with us any more
-                if result is SpanExportResult.SUCCESS:
-                    self.exported += len(batch)
-                else:
-                    self._dropped["export_failed"] += len(batch)
+                self._in_hand = []
+                self.exported += delivery.sent
+                self.undelivered += sum(delivery.lost.values())
+                self._dropped.update(delivery.lost)
                 self._handled += len(batch)
 
     def _take_batch(self) -> list[Any]:
@@ -182,27 +182,16 @@ class ExportQueue:
             held, waiting = self.bytes_waiting, len(queue)
             batch = list(starmap(queue.popleft, repeat((), size)))
             self._taken += size
-            if held * size > _MAX_BATCH_BYTES * waiting:  # by what they hold on average
+            # By what they hold on average; an exporter of ours splits what is too large besides.
+            if held * size > _MAX_BATCH_BYTES * waiting or (
+                not hasattr(self.exporter, "deliver") and is_more_than(_MAX_BATCH_BYTES, batch)
+            ):
                 batch = self._with_first(batch, len(first_part(batch, _MAX_BATCH_BYTES)))
-            batch = self._within_weight(batch)
+            self._in_hand = batch
             self._bytes_taken += held * len(batch) // max(waiting, 1)
             return batch
         finally:
             self._is_taking = False
-
-    def _within_weight(self, batch: list[Any]) -> list[Any]:
-        """Return as many spans of a batch as make a request of bearable size; the rest waits."""
-        size = len(batch)
-        heavy = size - sum(map(_is_simple, batch))
-        if heavy and size + heavy * (_WEIGHT - 1) > self._batch_size:
-            room, fits = self._batch_size, 0
-            for span in batch:
-                room -= 1 if span._simple else _WEIGHT
-                fits += 1
-                if room <= 0:
-                    break
-            batch = self._with_first(batch, fits)
-        return batch
 
     def _with_first(self, batch: list[Any], fits: int) -> list[Any]:
         """Return the first spans of a batch, and have the others wait again."""
@@ -212,7 +201,12 @@ class ExportQueue:
 
     @property
     def dropped(self) -> Counter[str]:
-        """Spans that were never sent: `queue_full`, `queue_bytes`, `export_failed`, `shutdown`."""
+        """Spans that did not arrive, by reason.
+
+        `queue_full`, `queue_bytes` and `shutdown`: never handed over. `export_failed`: the exporter
+        gave them up. `rejected`, `redirected`, `too_large`: the receiver took the others, named
+        another address, or takes nothing of that size. `unencodable`: OTLP has no form for them.
+        """
         for _ in range(len(self._drops)):
             try:
                 reason, count = self._drops.popleft()
@@ -236,6 +230,11 @@ class ExportQueue:
         """Spans in the queue."""
         return len(self._queue)
 
+    @property
+    def outstanding(self) -> int:
+        """Spans in the queue and with the exporter."""
+        return len(self._queue) + max(self._taken - self._handled, 0)
+
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
         """Have everything sent that is queued now.
 
@@ -245,7 +244,7 @@ class ExportQueue:
         Returns:
             whether all of them were sent in time, and none was refused.
         """
-        failed_before = self._dropped["export_failed"]
+        failed_before = self.undelivered
         deadline = time.monotonic() + timeout_millis / 1000
         while self._is_taking and time.monotonic() < deadline:
             time.sleep(0)
@@ -264,7 +263,7 @@ class ExportQueue:
             if self._exporting.acquire(timeout=min(left, 0.05)):  # the thread may take it again
                 self._exporting.release()
                 time.sleep(0.001)
-        return self._dropped["export_failed"] == failed_before
+        return self.undelivered == failed_before
 
     def shutdown(self, timeout: float = 5.0) -> bool:
         """Send what is queued, then stop; gives up when the time is over.
@@ -301,7 +300,9 @@ class ExportQueue:
     def _close(self) -> None:
         try:
             self.exporter.shutdown()
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_own_thread():
+                raise
             report_internal_error(f"shutting down {type(self.exporter).__name__}", error)
 
     def after_fork_in_child(self) -> None:
@@ -310,4 +311,4 @@ class ExportQueue:
         self._worker.after_fork_in_child()
         self._dropped.clear()
         self._drops.clear()
-        self.exported = 0
+        self.exported = self.undelivered = 0

@@ -21,6 +21,13 @@ R = TypeVar("R", bound=EndedRun)
 #: What a code place of a stack takes, and a log record beside its texts.
 _FRAME_BYTES: Final = 72
 _RECORD_BYTES: Final = 160
+#: What a request takes of a span beside its texts, and of an event or a link.
+_SPAN_BYTES: Final = 96
+_EVENT_BYTES: Final = 64
+#: The two lines of a code place in a stack's text, beside the file's name.
+_LINE_BYTES: Final = 160
+#: Every so many runs are looked at: a prime number, so that no pattern of theirs hides from it.
+_SAMPLED: Final = 61
 
 
 def weight_of_attributes(attributes: Mapping[str, Any] | None) -> int:
@@ -93,10 +100,52 @@ def first_within(runs: Sequence[R], room: int) -> tuple[list[R], int]:
     return fitting, held
 
 
+def request_bytes(run: EndedRun) -> int:
+    """Return about what a run takes when it is sent: half of it at least."""
+    size = _SPAN_BYTES + len(run._name) + sum(map(len, run._attributes or ()))
+    size += weight_of_attributes(run._attributes)
+    if type(run._attributes) is ConstantAttributes:
+        size += weight_of_attributes(dict(run._attributes))
+    if run._simple:
+        return size
+    size += getsizeof(run._status_description or "")
+    for event in run._events or ():
+        size += _EVENT_BYTES
+        if isinstance(event, ExceptionEvent):
+            size += stack_bytes(event.failure) + weight_of_attributes(event._extra)
+        else:
+            size += getsizeof(event.name) + weight_of_attributes(event.attributes)
+    for link in getattr(run, "_links", None) or ():
+        size += _EVENT_BYTES + weight_of_attributes(link.attributes)
+    return size
+
+
+def stack_bytes(failure: Failure) -> int:
+    """Return about what the text of an exception takes, with those that led to it."""
+    if failure._text is not None:
+        return len(failure.message) + len(failure._text)
+    size = len(failure.message)
+    several: list[Failure] = [failure]
+    while several:
+        one = several.pop()
+        size += len(one.message) + sum(map(len, one.notes))
+        size += sum(_LINE_BYTES + len(code.co_filename) for code, _ in one.frames)
+        several += one.members
+        if one.chained is not None:
+            several.append(one.chained)
+    return size
+
+
+def is_more_than(room: int, runs: Sequence[EndedRun]) -> bool:
+    """Tell whether a request of these runs takes more, by a sample of them."""
+    sample = runs[::_SAMPLED]
+    return sum(map(request_bytes, sample)) * len(runs) > room * len(sample)
+
+
 def first_part(runs: Sequence[R], room: int) -> Sequence[R]:
-    """Return the first runs, up to the one with which they hold too much; at least one."""
+    """Return the first runs, up to the one with which a request takes too much; at least one."""
     for place, run in enumerate(runs):
-        room -= weight_of_runs((run,))
+        room -= request_bytes(run)
         if room < 0:
             return runs[: max(place, 1)]
     return runs

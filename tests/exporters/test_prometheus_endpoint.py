@@ -137,13 +137,14 @@ def test_a_scraper_that_goes_away_is_no_event(
     assert not caplog.records
 
 
-def test_a_failure_of_ours_costs_one_connection() -> None:
-    """It is counted, and the endpoint goes on."""
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt])
+def test_a_failure_of_ours_costs_one_connection(error: type[BaseException]) -> None:
+    """It is counted, and the endpoint goes on; so it does where a callback would end the thread."""
     guard.forget_said()
 
     def fails_once(method: str, path: str, headers: dict[str, str]) -> Answer:
         if path == "/fail":
-            raise RuntimeError
+            raise error
         return respond(method, path, headers)
 
     served = Endpoint(fails_once)

@@ -14,7 +14,9 @@ from opentelemetry.sdk.resources import Resource
 
 import otel_studio
 from joined_logs import Joined, failed_run, joined_logs
+from otel_studio.base import guard
 from otel_studio.base.otel_private import SUPPRESS_KEY
+from otel_studio.exporters._otel_private import encoded_logs as build_request
 from otel_studio.exporters.otlp import build_log_exporter, build_span_exporter
 
 from collector import Collector, ReceivedLog
@@ -111,6 +113,24 @@ def test_an_exception_without_a_secret_is_sent_whole(
     (record,) = sent(exporting, memory)
     assert record.attributes["exception.type"] == "KeyError"
     assert "KeyError: 'harmless'" in record.attributes["exception.stacktrace"]
+
+
+@pytest.mark.parametrize("created", [-1.0, 1e30, float("inf"), float("nan")])
+def test_a_record_of_no_time_costs_no_other(
+    created: float, exporting: Joined, memory: InMemoryLogRecordExporter
+) -> None:
+    """One whose time OTLP has no form for is sent without it, or left out; what waits is sent."""
+    guard.forget_said()
+    log.warning("before")
+    odd = logging.makeLogRecord({"name": "shop", "msg": "odd", "levelno": logging.WARNING})
+    odd.created = created
+    log.handle(odd)
+    log.warning("after")
+    records = sent(exporting, memory)
+    bodies = [record.body for record in records if record.body in ("before", "odd", "after")]
+    assert bodies in (["before", "odd", "after"], ["before", "after"])
+    assert build_request(memory.get_finished_logs()).ByteSize() > 0
+    guard.forget_said()
 
 
 def test_what_exporters_log_while_they_send_is_not_sent(

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_studio.base import guard, locks
+from otel_studio.base.delivery import Delivery
+from otel_studio.spans.constant_attributes import ConstantAttributes
 from otel_studio.spans.export import ExportQueue
 from otel_studio.spans.provider import StudioTracerProvider
 from otel_studio.spans.sampling import RecordAll
@@ -26,7 +29,7 @@ class Sink(SpanExporter):
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.result = SpanExportResult.SUCCESS
         self.closed = False
 
@@ -41,6 +44,18 @@ class Sink(SpanExporter):
     def shutdown(self) -> None:
         self.closed = True
         self.gate.set()
+
+
+class Spans(Sink):
+    """Keeps the spans themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: list[list[ReadableSpan]] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.spans.append(list(spans))
+        return super().export(spans)
 
 
 def built(sink: Sink, **options: Any) -> tuple[StudioTracerProvider, ExportQueue]:
@@ -246,17 +261,107 @@ def test_a_forked_child_has_an_empty_queue_and_a_thread_of_its_own() -> None:
     assert queue.exported == 15
 
 
-def test_spans_with_stack_traces_travel_in_smaller_batches() -> None:
-    """A span that failed counts eight times: a request stays below what receivers take."""
-    sink = Sink()
-    provider, queue = built(sink, batch_size=16)
-    tracer = provider.get_tracer("t")
-    for number in range(6):
-        with pytest.raises(ValueError, match="no"), tracer.start_as_current_span(f"s{number}"):
-            raise ValueError("no")
+def sent_sizes(provider: StudioTracerProvider, queue: ExportQueue, sink: Spans) -> list[int]:
+    """Return the bytes that each batch takes when OpenTelemetry's own exporter encodes it."""
     provider.ended.fold()
+    assert queue.force_flush(60_000)
+    queue.shutdown()
+    return [encode_spans(batch).ByteSize() for batch in sink.spans]
+
+
+def fail_deep(depth: int) -> None:
+    if depth:
+        fail_deep(depth - 1)
+    raise ValueError("x" * 1_000)
+
+
+def test_failures_travel_in_requests_of_bearable_size() -> None:
+    """An exporter of the program's own gets no batch above 4 MiB, however deep the stacks are."""
+    sink = Spans()
+    provider, queue = built(sink, batch_size=2_048, limit=10_000)
+    tracer = provider.get_tracer("t")
+    for number in range(600):
+        with pytest.raises(ValueError, match="x"), tracer.start_as_current_span(f"s{number}"):
+            fail_deep(60)
+    sizes = sent_sizes(provider, queue, sink)
+    assert sum(map(len, sink.spans)) == 600
+    assert max(sizes) <= 4 << 20
+    assert len(sizes) <= 6  # and not in tiny ones
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "\u00e9", "\u6f22", "\U0001f600"], ids=["ascii", "latin", "han", "emoji"]
+)
+def test_text_of_any_alphabet_travels_in_requests_of_bearable_size(text: str) -> None:
+    """What Python keeps in one byte takes two when it is sent."""
+    sink = Spans()
+    provider, queue = built(sink, batch_size=2_048, limit=10_000)
+    tracer = provider.get_tracer("t")
+    for number in range(3_000):
+        tracer.start_span(f"s{number}", attributes={"query": text * 2_500}).end()
+    assert max(sent_sizes(provider, queue, sink)) <= 4 << 20
+    assert sum(map(len, sink.spans)) == 3_000
+
+
+def test_attributes_that_all_runs_share_count_when_they_are_sent() -> None:
+    """They are held once, and sent with each span; so are names and keys."""
+    sink = Spans()
+    provider, queue = built(sink, batch_size=2_048, limit=10_000)
+    tracer = provider.get_tracer("t")
+    shared = ConstantAttributes({"k" * 200 + str(n): "v" * 200 for n in range(8)})
+    for number in range(3_000):
+        span = tracer.start_span(f"s{number}")
+        span._attributes = shared
+        span.end()
+    assert max(sent_sizes(provider, queue, sink)) <= 4 << 20
+    assert sum(map(len, sink.spans)) == 3_000
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit()])
+def test_an_exporter_that_ends_its_thread_ends_nothing(error: BaseException) -> None:
+    """The batch counts as failed, it is reported once, and the next one is sent."""
+    guard.forget_said()
+    sink = Sink()
+    sink.error = error
+    provider, queue = built(sink)
+    end_spans(provider, 20)
+    assert queue.force_flush(5_000) is False
+    assert queue.dropped == {"export_failed": 20}
+    assert guard.internal_errors == {"exporter Sink": 2}
+    sink.error = None
+    end_spans(provider, 10)
     assert queue.force_flush(5_000)
-    assert sink.batches == [["s0", "s1"], ["s2", "s3"], ["s4", "s5"]]
+    assert queue.exported == 10
+    queue.shutdown()
+
+
+def test_an_exporter_whose_shutdown_raises_is_reported() -> None:
+    """A `SystemExit` there too: the shutdown returns, and nothing is printed by the thread."""
+    guard.forget_said()
+
+    class Leaving(Sink):
+        def shutdown(self) -> None:
+            raise SystemExit(3)
+
+    _, queue = built(Leaving())
+    assert queue.shutdown(5)
+    assert guard.internal_errors == {"shutting down Leaving": 1}
+
+
+def test_what_an_exporter_tells_of_a_batch_is_counted() -> None:
+    """Of one that knows what became of each span, the reasons are those of the queue."""
+
+    class Telling(Sink):
+        def deliver(self, spans: Sequence[ReadableSpan]) -> Delivery:
+            return Delivery(len(spans) - 3, {"rejected": 2, "too_large": 1})
+
+    provider, queue = built(Telling())
+    end_spans(provider, 10)
+    assert queue.force_flush(5_000) is False
+    assert queue.exported == 7
+    assert queue.dropped == {"rejected": 2, "too_large": 1}
+    assert queue.outstanding == 0
+    queue.shutdown()
 
 
 def end_large(provider: StudioTracerProvider, sizes: Sequence[int]) -> None:

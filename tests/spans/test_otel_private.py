@@ -8,8 +8,15 @@ import pytest
 from opentelemetry import context as context_api
 from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, InMemoryLogRecordExporter
+from opentelemetry.sdk.metrics import Counter, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ConsoleMetricExporter,
+    InMemoryMetricReader,
+)
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace import SpanProcessor, Tracer, TracerProvider, sampling
 from opentelemetry.sdk.trace.sampling import Decision
@@ -98,6 +105,26 @@ def test_the_readers_of_a_meter_provider_are_found() -> None:
     assert otel_sdk_private.collect_callback(reader) is not None
     assert otel_sdk_private.histogram_temporality(reader) is AggregationTemporality.CUMULATIVE
     assert otel_sdk_private.counter_temporality(reader) is AggregationTemporality.CUMULATIVE
+
+
+def test_exporters_of_metrics_still_say_what_they_want() -> None:
+    """`MetricExporter` keeps both preferences under their names."""
+    exporter = ConsoleMetricExporter(preferred_temporality={Counter: AggregationTemporality.DELTA})
+    temporality, _ = otel_sdk_private.metric_preferences(exporter)
+    assert temporality[Counter] is AggregationTemporality.DELTA
+    assert hasattr(exporter, "_preferred_aggregation"), "_preferred_aggregation has moved"
+
+
+def test_a_queue_of_log_records_still_tells_how_many_wait() -> None:
+    """`BatchLogRecordProcessor._batch_processor._queue` holds them."""
+    exporter = InMemoryLogRecordExporter()
+    processor = BatchLogRecordProcessor(exporter, schedule_delay_millis=3_600_000)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    provider.get_logger("l").emit(LogRecord(body="waits"))
+    assert otel_sdk_private.log_records_waiting(processor) == 1
+    provider.shutdown()
+    assert otel_sdk_private.log_records_waiting(processor) == 0
 
 
 def test_the_context_functions_are_the_variables_own() -> None:

@@ -170,7 +170,7 @@ class Endpoint:
             pass
         except OSError:  # the scraper went away
             self._drop(connection, selector)
-        except Exception as error:
+        except BaseException as error:  # a callback's SystemExit, too: the thread is ours alone
             self._drop(connection, selector)
             report_internal_error("answering on /metrics", error)
 
