@@ -2,7 +2,8 @@
 
 A cache that a library keeps reports to a `Cache`, or gives its own counters as a `CacheReading`;
 `Patches` puts functions around those of a library and takes them away again; what fails in them
-goes to `report_internal_error`, never to the program. `outcome_of` tells what an exception makes
+goes to `report_internal_error`, never to the program. `new_lock` is a lock that signal handlers,
+finalizers and forked children do not wait for. `outcome_of` tells what an exception makes
 of the run that it leaves. An encoder tells of itself as an
 `EncodeSource`. Importing this loads nothing: each name is loaded when it is first used.
 """
@@ -15,6 +16,7 @@ from otel_studio.base.face import lazy_names
 
 if TYPE_CHECKING:
     from otel_studio.base.guard import report_internal_error, warn_once
+    from otel_studio.base.locks import new_lock
     from otel_studio.caches import UNKNOWN_KEY, Cache, CacheReading
     from otel_studio.caches.patches import Function, Patches
     from otel_studio.gpu.encoders import EncodeSource, EncodeStatistics, register_encode_source
@@ -28,6 +30,7 @@ __all__ = [
     "EncodeStatistics",
     "Function",
     "Patches",
+    "new_lock",
     "outcome_of",
     "register_encode_source",
     "report_internal_error",
@@ -44,6 +47,7 @@ __getattr__, __dir__ = lazy_names(
         "EncodeStatistics": "otel_studio.gpu.encoders",
         "Function": "otel_studio.caches.patches",
         "Patches": "otel_studio.caches.patches",
+        "new_lock": "otel_studio.base.locks",
         "outcome_of": "otel_studio.operations.binding",
         "register_encode_source": "otel_studio.gpu.encoders",
         "report_internal_error": "otel_studio.base.guard",

@@ -1,4 +1,4 @@
-"""Every code block of the README and the documentation runs, page by page, as `page_blocks` says.
+"""Every code block of the READMEs and the documentation runs, page by page, as `page_blocks` says.
 
 Each page has a process and a working directory of its own, as its reader has: `configure()` may
 set what OpenTelemetry lets be set once. What a page sends over OTLP goes to a sink.
@@ -11,16 +11,20 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from parts import free_port
+from parts import free_port, need
+from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
 TOP = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
+PACKAGES = ROOT / "instrumentations"
+PAGES = sorted([*TOP, *(ROOT / "docs").rglob("*.md"), *PACKAGES.glob("*/README.md")])
+OF_FFMPEG, OF_REDIS = PACKAGES / "ffmpeg" / "README.md", PACKAGES / "redis" / "README.md"
 #: Languages that `page_blocks` checks, and those that are only shown.
 CHECKED = {"python", "toml", "sh", "text"}
 SHOWN = {"yaml", "json", "mermaid", "promql"}
@@ -55,8 +59,11 @@ def test_the_blocks_of_the_page_run(page, sink, tmp_path):
     """A reader who follows the page from top to bottom meets no error and the printed output."""
     if not CHECKED.intersection(blocks(page)):
         return
+    if page == OF_FFMPEG:
+        need("ffmpeg")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environ["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path(__file__).parent), str(ROOT)])
+    path = [tmp_path, Path(__file__).parent, ROOT, *PACKAGES.glob("*/src")]
+    environ["PYTHONPATH"] = os.pathsep.join(map(str, path))
     environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ["PATH"]])
     environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = sink
     environ["OTEL_EXPORTER_PROMETHEUS_PORT"] = str(free_port())
@@ -71,23 +78,18 @@ def test_the_blocks_of_the_page_run(page, sink, tmp_path):
         "no:cacheprovider",
         "--import-mode=importlib",
     ]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            *options,
-            f"--rootdir={page.parent}",
-            "-c",
-            os.devnull,
-            page,
-        ],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "pytest", *options, f"--rootdir={page.parent}"]
+    with RedisServer(tmp_path / "server") if page == OF_REDIS else nullcontext() as redis:
+        if redis is not None:
+            environ["REDIS_URL"] = redis.url
+        done = subprocess.run(
+            [*command, "-c", os.devnull, page],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

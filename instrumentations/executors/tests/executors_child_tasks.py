@@ -112,6 +112,65 @@ def fail_oddly(code: int) -> None:
     raise OddError(code)
 
 
+class Seen(Exception):
+    """What `Looked` arrives as."""
+
+    def __init__(self, attributes: list[str]) -> None:
+        super().__init__(attributes)
+        self.attributes = attributes
+
+
+class Slotted(Exception):
+    """One without a `__dict__` of its own to write to."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("code", "__traceback__", "__cause__", "__context__"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+class Unreadable(Exception):
+    """One that can be sent and not be made anew."""
+
+    def __init__(self, job: str, code: int) -> None:
+        super().__init__(f"{job} {code}")
+
+
+class Looked(Exception):
+    """One that tells in its form which attributes it had in the child."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Seen, (sorted(vars(self)),)
+
+
+def fail_and_look() -> None:
+    """Raise an exception with one attribute."""
+    error = Looked()
+    error.code = 3  # type: ignore[attr-defined]
+    raise error
+
+
+def fail_slotted() -> None:
+    """Raise one that takes no attributes."""
+    raise Slotted(7)
+
+
+def fail_in_a_group() -> None:
+    """Raise two at once."""
+    raise ExceptionGroup("two", [ValueError(1), KeyError(2)])
+
+
+def fail_unreadably() -> None:
+    """Raise what the parent cannot make anew."""
+    raise Unreadable("resize", 3)
+
+
 def die() -> None:
     """Take the whole process down."""
     os._exit(3)

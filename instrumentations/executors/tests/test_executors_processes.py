@@ -112,6 +112,35 @@ def test_exceptions_that_are_made_anew_from_their_state(
     assert executors.pool("ProcessPoolExecutor").failed == 2
 
 
+def test_an_exception_is_not_touched(executors: Any, tasks: Any) -> None:
+    """It has no attribute of ours, in the child too, and one without any room for them is sent."""
+    with ProcessPoolExecutor(1) as pool:
+        with pytest.raises(tasks.Seen) as seen:
+            pool.submit(tasks.fail_and_look).result(30)
+        assert seen.value.attributes == ["code"]
+        with pytest.raises(tasks.Slotted, match="7"):
+            pool.submit(tasks.fail_slotted).result(30)
+        with pytest.raises(ExceptionGroup) as group:
+            pool.submit(tasks.fail_in_a_group).result(30)
+        assert [type(each) for each in group.value.exceptions] == [ValueError, KeyError]
+        assert pool.submit(tasks.double, 2).result(30) == 4
+
+
+def test_one_that_cannot_be_made_anew_breaks_the_pool_as_ever(executors: Any, tasks: Any) -> None:
+    """Python itself gives up a pool whose results cannot be read: no sooner with us, no later."""
+    measured.ExecutorsInstrumentor().uninstrument()
+    outcomes = []
+    for is_followed in (False, True):
+        if is_followed:
+            measured.ExecutorsInstrumentor().instrument()
+        with ProcessPoolExecutor(1) as pool:
+            try:
+                pool.submit(tasks.fail_unreadably).result(30)
+            except Exception as error:
+                outcomes.append((type(error), str(error)))
+    assert outcomes[0] == outcomes[1]
+
+
 def test_what_cannot_be_sent_fails_as_ever(
     executors: Any, process_pool: ProcessPoolExecutor, tasks: Any
 ) -> None:

@@ -187,3 +187,65 @@ def test_what_is_no_queue_is_refused() -> None:
     """A wrong argument is said in one sentence."""
     with pytest.raises(TypeError, match="give a queue of asyncio, queue or multiprocessing"):
         measured.watch_queue("jobs", [1, 2])
+
+
+@pytest.mark.parametrize("make", [queue.Queue, queue.LifoQueue, asyncio.Queue, asyncio.LifoQueue])
+def test_a_queue_that_is_emptied_at_once_keeps_no_times(make: Callable[[], Any]) -> None:
+    """What comes after it waits for its own time; what is left behind is given to no other item."""
+    clock = StepClock()
+    book = QueueBook(clock)
+    jobs = make()
+    book.watch("jobs", jobs)
+    (entry,) = book.entries()
+    inside = jobs._queue if isinstance(jobs, asyncio.Queue) else jobs.queue
+    for _ in range(100):
+        jobs.put_nowait("old")
+    clock.advance(10)
+    inside.clear()
+    (empty,) = book.statistics()
+    assert (empty.length, empty.oldest_wait_ms, empty.items_taken) == (0, None, 0)
+    assert len(entry._put_at) == 0
+    for _ in range(100):
+        jobs.put_nowait("old")
+    inside.clear()
+    jobs.put_nowait("new")
+    assert len(entry._put_at) == 1
+    clock.advance(2)
+    assert jobs.get_nowait() == "new"
+    (taken,) = book.statistics()
+    assert (taken.items_taken, taken.max_wait_ms) == (1, 2000.0)
+
+
+def test_an_item_that_goes_by_another_way_leaves_the_others_unknown() -> None:
+    """Which of them went is not known: none is given the time of another."""
+    clock = StepClock()
+    book = QueueBook(clock)
+    jobs: queue.Queue[str] = queue.Queue()
+    book.watch("jobs", jobs)
+    jobs.put("a")
+    clock.advance(5)
+    jobs.put("b")
+    jobs.queue.remove("b")
+    (known,) = book.statistics()
+    assert known.oldest_wait_ms is None
+    assert jobs.get() == "a"
+    jobs.put("c")
+    clock.advance(1)
+    assert jobs.get() == "c"
+    (taken,) = book.statistics()
+    assert (taken.items_taken, taken.max_wait_ms) == (1, 1000.0)
+
+
+@pytest.mark.only_where(hasattr(queue.Queue, "shutdown"), "Python 3.13, which shuts queues down")
+def test_a_queue_that_is_shut_down_at_once_is_empty() -> None:
+    """`shutdown(immediate=True)` takes every item out."""
+    clock = StepClock()
+    book = QueueBook(clock)
+    jobs: Any = queue.Queue()
+    book.watch("jobs", jobs)
+    jobs.put("a")
+    clock.advance(1)
+    jobs.shutdown(immediate=True)
+    (found,) = book.statistics()
+    (entry,) = book.entries()
+    assert (found.length, found.oldest_wait_ms, len(entry._put_at)) == (0, None, 0)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import cachetools
 
-from otel_studio.instrumentation import Cache, CacheReading, report_internal_error
+from otel_studio.instrumentation import Cache, CacheReading, new_lock, report_internal_error
 
 from .naming import Origin, name_of
 
@@ -68,7 +67,7 @@ class Book:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._source: Caches | None = None
         self._followed: dict[int, Followed] = {}
         #: What is known of caches before their first use.

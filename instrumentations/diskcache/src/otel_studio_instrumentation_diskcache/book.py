@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 
 import diskcache  # type: ignore[import-untyped]
 
-from otel_studio.instrumentation import Cache, CacheReading, report_internal_error
+from otel_studio.instrumentation import Cache, CacheReading, new_lock, report_internal_error
 
 SERVICE = "diskcache"
 
@@ -27,7 +26,7 @@ class Book:
     """Knows the recorder of every disk cache, for as long as the cache lives."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._source: Caches | None = None
         self._recorders: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()
         self._names: weakref.WeakKeyDictionary[Any, tuple[str, str]] = weakref.WeakKeyDictionary()

@@ -62,6 +62,7 @@ def _after_fork() -> None:
     _book.forget_all()
     _processes.after_fork()
     _tasks.forget()
+    _queues.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,16 +1,19 @@
 """What a pool's child process runs: the task, in the submitter's trace, with its times sent back.
 
 The times travel with the result: what the child returns is pickled as a call of `_receive_*`,
-which notes them in the parent and leaves there exactly what the task returned or raised. Nothing
-else connects the two processes, so every start method works, and nothing is left to close.
+which notes them in the parent and leaves there exactly what the task returned or raised. An
+exception goes in an envelope of the pool's own, which takes them along: the exception is not
+touched. Nothing else connects the two processes, so every start method works, and nothing is left
+to close.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copyreg
 import time
 from collections.abc import Callable
+from concurrent.futures import process
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -19,8 +22,8 @@ from opentelemetry import propagate
 from .safety import report_failure
 from .spans import global_tracer, run_in_span
 
-#: What `pickle` asks an object for its form by, the object itself first.
-_REDUCE = "__reduce_ex__"
+#: What the pool puts around an exception on its way; `None` where this Python has another way.
+_Envelope: type[Any] | None = getattr(process, "_ExceptionWithTraceback", None)
 #: Set in the parent: takes a task's number and its start and end on the machine's monotonic clock.
 receiver: Callable[[int, int, int], None] | None = None
 
@@ -89,26 +92,27 @@ class _Result:
         return _receive_result, self._call
 
 
+#: The identity of the exception that left the last failed task here, and the task's times.
+_failed: tuple[int, tuple[int, int, int]] | None = None
+
+
 def _send_times_with(error: BaseException, times: tuple[int, int, int]) -> None:
-    """Have an exception bring a task's times to the parent, when it is pickled next.
+    """Have the envelope of an exception bring a task's times to the parent."""
+    global _failed
+    if _Envelope is not None:
+        _failed = id(error), times
+        ForkingPickler.register(_Envelope, _with_times)
 
-    It stays as it is for whatever it makes its own form of: what `pickle` asks of it first takes
-    itself away, and only adds a step to the form that the exception gives then.
-    """
-    if type(error) in copyreg.dispatch_table:
-        return  # pickled by what is registered there, without being asked
-    with contextlib.suppress(Exception):  # an exception without a `__dict__`
-        attributes = error.__dict__
 
-        def reduce(protocol: int) -> Any:
-            attributes.pop(_REDUCE, None)
-            form = error.__reduce_ex__(protocol)
-            if not isinstance(form, tuple):
-                return form
-            function, arguments, *rest = form
-            return (_receive_and_make, (*times, function, arguments), *rest)
-
-        attributes[_REDUCE] = reduce
+def _with_times(envelope: Any) -> Any:
+    """Return the form of an envelope, with the times of the task whose exception is in it."""
+    global _failed
+    failed, _failed = _failed, None
+    form = envelope.__reduce__()
+    if failed is None or failed[0] != id(getattr(envelope, "exc", None)):
+        return form
+    function, arguments, *rest = form
+    return (_receive_and_make, (*failed[1], function, arguments), *rest)
 
 
 def _receive_result(number: int, started_ns: int, ended_ns: int, value: Any) -> Any:

@@ -36,8 +36,9 @@ class PoolFigures:
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
         self.kind = kind
-        # Re-entrant: the garbage collector may end a task while changes are added up.
+        # Re-entrant: a finalizer or a signal handler may end a task while changes are added up.
         self._lock = threading.RLock()
+        self._is_folding = False
         self._changes: deque[_Change] = deque()
         self._executors: weakref.WeakSet[concurrent.futures.Executor] = weakref.WeakSet()
         self._submitted = self._queued = self._running = 0
@@ -140,17 +141,26 @@ class PoolFigures:
     def _fold(self) -> None:
         """Add up what was appended."""
         with self._lock:
-            while self._changes:
-                submitted, queued, running, wait_ns, run_ns, outcome = self._changes.popleft()
-                self._submitted += submitted
-                self._queued += queued
-                self._running += running
-                if wait_ns is not None:
-                    self._waits.add(wait_ns)
-                if run_ns is not None:
-                    self._runs.add(run_ns)
-                if outcome is not None:
-                    self._outcomes[outcome] += 1
+            if self._is_folding:  # what has interrupted it would be overwritten
+                return
+            self._is_folding = True
+            try:
+                while self._changes:
+                    self._add(self._changes.popleft())
+            finally:
+                self._is_folding = False
+
+    def _add(self, change: _Change) -> None:
+        submitted, queued, running, wait_ns, run_ns, outcome = change
+        self._submitted += submitted
+        self._queued += queued
+        self._running += running
+        if wait_ns is not None:
+            self._waits.add(wait_ns)
+        if run_ns is not None:
+            self._runs.add(run_ns)
+        if outcome is not None:
+            self._outcomes[outcome] += 1
 
 
 class _Durations:

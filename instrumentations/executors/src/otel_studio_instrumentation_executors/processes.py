@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import itertools
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +40,7 @@ class ProcessFollower:
     def __init__(self, book: PoolBook) -> None:
         self._book = book
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
+        #: By number. Set, got and popped in single steps, which need no lock.
         self._in_flight: dict[int, _Flight] = {}
 
     def listen(self) -> None:
@@ -57,15 +56,13 @@ class ProcessFollower:
             future: concurrent.futures.Future[Any] = wrapped(*args, **kwargs)
             return future
         call, flight = prepared
-        with self._lock:
-            self._in_flight[call.number] = flight
+        self._in_flight[call.number] = flight
         flight.figures.submit()
         try:
             future = wrapped(call, *args[1:], **kwargs)
         except BaseException:
             flight.figures.withdraw()
-            with self._lock:
-                self._in_flight.pop(call.number, None)
+            self._in_flight.pop(call.number, None)
             raise
         flight.future = future
         future.add_done_callback(functools.partial(self._settle, call.number))
@@ -73,15 +70,12 @@ class ProcessFollower:
 
     def fold(self) -> None:
         """Count the tasks that are done, also where their callback is yet to run."""
-        with self._lock:
-            flights = list(self._in_flight.items())
-        for number, flight in flights:
+        for number, flight in self._in_flight.copy().items():
             if flight.future is not None and flight.future.done():
                 self._settle(number, flight.future)
 
     def after_fork(self) -> None:
         """Drop the parent's tasks in a forked child."""
-        self._lock = threading.Lock()
         self._in_flight = {}
 
     def _prepare(self, instance: Any, args: Any) -> tuple[carried.CarriedCall, _Flight] | None:
@@ -106,14 +100,12 @@ class ProcessFollower:
             return None
 
     def _receive(self, number: int, started_ns: int, ended_ns: int) -> None:
-        with self._lock:
-            flight = self._in_flight.get(number)
-            if flight is not None:
-                flight.times = (started_ns, ended_ns)
+        flight = self._in_flight.get(number)
+        if flight is not None:
+            flight.times = (started_ns, ended_ns)
 
     def _settle(self, number: int, future: concurrent.futures.Future[Any]) -> None:
-        with self._lock:
-            flight = self._in_flight.pop(number, None)
+        flight = self._in_flight.pop(number, None)
         if flight is None:
             return
         wait_ns = run_ns = None

@@ -23,6 +23,10 @@ _TAKES_OLDEST: dict[type[Any], bool] = {
 }
 
 
+#: Waits kept before they are added up.
+_MAX_WAITS = 1_000
+
+
 class _WatchedQueue:
     """One queue: its length is asked for, the times of its items are kept beside them."""
 
@@ -31,9 +35,14 @@ class _WatchedQueue:
         self._queue = weakref.ref(watched)
         self._monotonic_ns = monotonic_ns
         self._takes_oldest = _order_of(watched)
-        self._lock = threading.Lock()
+        # Re-entrant: a finalizer or a signal handler may use the queue, or ask for its figures.
+        self._lock = threading.RLock()
+        #: When each item was put there, in the queue's own order; `None` where that is not known.
         self._put_at: deque[int | None] = deque()
-        self.taken = self._wait_ns = self._max_wait_ns = 0
+        #: Waits of items taken that are not added up yet.
+        self._waits: deque[int] = deque()
+        self._is_folding = False
+        self._taken = self._wait_ns = self._max_wait_ns = 0
         if self._takes_oldest is not None:
             self._hook(watched)
 
@@ -42,21 +51,43 @@ class _WatchedQueue:
 
         Both are called with the queue's own lock held, or on its loop's thread.
         """
-        put, get = watched._put, watched._get
+        put, get, put_at = watched._put, watched._get, self._put_at
 
         def timed_put(item: Any) -> None:
-            put(item)
             with self._lock:
-                self._put_at.append(self._monotonic_ns())
+                self._follow(watched_size())
+                put(item)
+                put_at.append(self._monotonic_ns())
 
         def timed_get() -> Any:
-            item = get()
-            self._take()
+            with self._lock:
+                self._follow(watched_size())
+                item = get()
+                since = None
+                if put_at:
+                    since = put_at.popleft() if self._takes_oldest else put_at.pop()
+            if since is not None:
+                self._waits.append(max(0, self._monotonic_ns() - since))
+                if len(self._waits) > _MAX_WAITS:
+                    self._fold()
             return item
 
+        def watched_size() -> int:
+            queue = self._queue()
+            return 0 if queue is None else _items_of(queue)
+
         # What is in the queue already waits since an unknown time.
-        self._put_at.extend([None] * watched.qsize())
+        put_at.extend([None] * _items_of(watched))
         watched._put, watched._get = timed_put, timed_get
+
+    def _follow(self, length: int) -> None:
+        """Forget the times of items that have gone or come by another way than put and get.
+
+        Which of them that were is not known, unless all have gone.
+        """
+        if len(self._put_at) != length:
+            self._put_at.clear()
+            self._put_at.extend([None] * length)
 
     def unhook(self) -> None:
         """Give the queue its own methods back."""
@@ -65,9 +96,20 @@ class _WatchedQueue:
             watched.__dict__.pop("_put", None)
             watched.__dict__.pop("_get", None)
 
+    def renew_lock(self) -> None:
+        """Have a lock that is free, in a forked child."""
+        self._lock = threading.RLock()
+        self._is_folding = False
+
     def is_gone(self) -> bool:
         """Return whether the program has dropped the queue."""
         return self._queue() is None
+
+    @property
+    def taken(self) -> int:
+        """Items taken whose waiting time was measured."""
+        self._fold()
+        return self._taken
 
     def statistics(self) -> QueueStatistics | None:
         """Return the figures, or `None` when the queue is gone."""
@@ -77,17 +119,21 @@ class _WatchedQueue:
         length = _length(watched)
         capacity = _capacity(watched)
         with self._lock:
+            self._fold()
             oldest = None
-            if self._put_at:
-                oldest = self._put_at[0 if self._takes_oldest else -1]
+            if self._takes_oldest is not None:
+                self._follow(_items_of(watched))
+                if self._put_at:
+                    oldest = self._put_at[0 if self._takes_oldest else -1]
+            taken = self._taken
             return QueueStatistics(
                 name=self.name,
                 length=length,
                 capacity=capacity,
                 saturation=min(1.0, length / capacity) if capacity and length is not None else None,
-                items_taken=self.taken,
-                average_wait_ms=self._wait_ns / self.taken / 1e6 if self.taken else None,
-                max_wait_ms=self._max_wait_ns / 1e6 if self.taken else None,
+                items_taken=taken,
+                average_wait_ms=self._wait_ns / taken / 1e6 if taken else None,
+                max_wait_ms=self._max_wait_ns / 1e6 if taken else None,
                 oldest_wait_ms=(
                     (self._monotonic_ns() - oldest) / 1e6 if oldest is not None else None
                 ),
@@ -95,19 +141,23 @@ class _WatchedQueue:
 
     def waited_seconds(self) -> float:
         """Return the time that all items taken have waited, in seconds."""
+        self._fold()
         return self._wait_ns / 1e9
 
-    def _take(self) -> None:
+    def _fold(self) -> None:
+        """Add up the waits of items taken."""
         with self._lock:
-            if not self._put_at:
+            if self._is_folding:  # what has interrupted it would be overwritten
                 return
-            put_at = self._put_at.popleft() if self._takes_oldest else self._put_at.pop()
-            if put_at is None:
-                return
-            wait_ns = max(0, self._monotonic_ns() - put_at)
-            self.taken += 1
-            self._wait_ns += wait_ns
-            self._max_wait_ns = max(self._max_wait_ns, wait_ns)
+            self._is_folding = True
+            try:
+                while self._waits:
+                    wait_ns = self._waits.popleft()
+                    self._taken += 1
+                    self._wait_ns += wait_ns
+                    self._max_wait_ns = max(self._max_wait_ns, wait_ns)
+            finally:
+                self._is_folding = False
 
 
 class QueueBook:
@@ -150,6 +200,12 @@ class QueueBook:
             for name in list(self._watched):
                 self.unwatch(name)
 
+    def after_fork(self) -> None:
+        """Have locks that are free, in a forked child."""
+        self._lock = threading.RLock()
+        for entry in self._watched.values():
+            entry.renew_lock()
+
     def entries(self) -> list[_WatchedQueue]:
         """Return the queues that still exist."""
         with self._lock:
@@ -174,9 +230,16 @@ def _order_of(watched: Any) -> bool | None:
     return None
 
 
+def _items_of(watched: Any) -> int:
+    """Return the items of a queue whose order is followed, without its lock."""
+    size = getattr(watched, "_qsize", watched.qsize)
+    return int(size())
+
+
 def _length(watched: Any) -> int | None:
     try:
-        return int(watched.qsize())
+        # Those of `queue` ask for their length with a lock held that is not re-entrant.
+        return _items_of(watched)
     except NotImplementedError:  # macOS cannot count the items of a multiprocessing queue
         return None
     except Exception as error:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
-from otel_studio.instrumentation import CacheReading, report_internal_error, warn_once
+from otel_studio.instrumentation import CacheReading, new_lock, report_internal_error, warn_once
 
 #: Memoized functions of one name that are asked; a function made anew in every call has many.
 _MAX_OF_ONE_NAME = 256
@@ -34,7 +33,7 @@ class Watch:
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._watched: dict[tuple[str, str], weakref.WeakSet[Memoized]] = {}
         self._on = True
 

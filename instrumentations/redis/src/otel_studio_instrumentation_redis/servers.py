@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+import inspect
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import redis
+import redis.asyncio
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otel_studio.instrumentation import Cache, CacheReading, report_internal_error
+from otel_studio.instrumentation import (
+    Cache,
+    CacheReading,
+    new_lock,
+    report_internal_error,
+    warn_once,
+)
 
 SERVICE = "redis"
 
@@ -19,6 +26,17 @@ _TIMEOUT = 2.0
 
 #: What a connection of our own takes over from the program's.
 _TAKEN_OVER = ("host", "port", "path", "username", "password", "credential_provider")
+
+#: The connections of redis-py itself, and how we connect in their place. A class of the program's
+#: own (a tunnel, a fake) knows by itself where its server is, whatever host and port it names.
+_KINDS: dict[type, type] = {
+    redis.Connection: redis.Connection,
+    redis.SSLConnection: redis.SSLConnection,
+    redis.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
+    redis.asyncio.Connection: redis.Connection,
+    redis.asyncio.SSLConnection: redis.SSLConnection,
+    redis.asyncio.UnixDomainSocketConnection: redis.UnixDomainSocketConnection,
+}
 
 
 class Caches(Protocol):
@@ -37,9 +55,11 @@ class Servers:
 
     def __init__(self, source: Caches) -> None:
         self._source = source
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._recorders: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()
         self._watches: dict[str, Watch] = {}
+        #: Servers, with the users who may not ask them.
+        self._refused: set[tuple[str, str]] = set()
         self._on = True
 
     def stop(self) -> None:
@@ -67,8 +87,11 @@ class Servers:
         with self._lock:
             recorder: Cache = self._source.cache(name, service=SERVICE)
             watch = self._watches.get(name)
-            if watch is None or not watch.add(owner):
-                watch = self._watches[name] = Watch(owner, lambda: self._on)
+            asking = name, _user(owner)
+            if asking not in self._refused and (watch is None or not watch.add(owner)):
+                watch = self._watches[name] = Watch(
+                    owner, lambda: self._on, lambda: self._refused.add(asking)
+                )
                 recorder.attach(watch.read, remote=True, from_now=True)
             self._recorders[owner] = recorder
             return recorder
@@ -80,12 +103,14 @@ class Watch:
     Args:
         owner: what holds the connections of a client of the program.
         is_on: whether to go on.
+        refused: called when the server does not let this user ask.
     """
 
-    def __init__(self, owner: Any, is_on: Callable[[], bool]) -> None:
+    def __init__(self, owner: Any, is_on: Callable[[], bool], refused: Callable[[], None]) -> None:
         self._owners: weakref.WeakSet[Any] = weakref.WeakSet([owner])
         self._is_on = is_on
-        self._asking = threading.Lock()
+        self._refused = refused
+        self._asking = new_lock()
         self._connections: dict[str, redis.Redis] = {}
         self._gone = False
 
@@ -100,6 +125,8 @@ class Watch:
 
     def read(self) -> CacheReading | None:
         """Return the server's figures; none while it does not answer, `None` for good."""
+        if self._asking.is_held_here():
+            return CacheReading()  # inside of a question, whose reply is still to come
         with self._asking:
             owner = next(iter(self._owners), None)
             try:
@@ -108,6 +135,16 @@ class Watch:
                         addresses = _addresses(owner)
                         self._close(addresses)
                         return _reading([self._info(*item) for item in addresses.items()])
+            except redis.ResponseError as error:
+                self._refused()
+                warn_once(
+                    "redis",
+                    f"INFO of {_name(owner)}",
+                    "the Redis server %s does not answer INFO (%s): its entries, memory and "
+                    "evictions are left out; let its user run INFO to have them",
+                    _name(owner),
+                    error,
+                )
             except (redis.RedisError, OSError):
                 return CacheReading()
             self._gone = True
@@ -165,8 +202,19 @@ def _name(owner: Any) -> str:
     if master is not None:
         return str(master)
     if "path" in arguments:
-        return str(arguments["path"])
-    return f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
+        name = str(arguments["path"])
+    else:
+        name = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
+    kind = owner.connection_class
+    return name if kind in _KINDS else f"{name} ({kind.__name__})"
+
+
+def _user(owner: Any) -> str:
+    """Return who asks: other credentials may be allowed what these are not."""
+    manager = _manager(owner)
+    arguments = owner.connection_kwargs if manager is None else manager.connection_kwargs
+    who = arguments.get("credential_provider") or arguments.get("username")
+    return "default" if who is None else str(who)
 
 
 def _addresses(owner: Any) -> dict[str, dict[str, Any]]:
@@ -176,37 +224,38 @@ def _addresses(owner: Any) -> dict[str, dict[str, Any]]:
         if getattr(owner, "service_name", None) is not None:
             return {}  # only Sentinel knows where the master is by now
         arguments = _connection(owner.connection_class, owner.connection_kwargs)
-        return {_name(owner): arguments}
+        return {} if arguments is None else {_name(owner): arguments}
     shared = manager.connection_kwargs
     kind = shared.get("connection_class") or (
         redis.SSLConnection if shared.get("ssl") else redis.Connection
     )
+    arguments = _connection(kind, shared)
+    if arguments is None:
+        return {}
     return {
-        str(node.name): {**_connection(kind, shared), "host": node.host, "port": node.port}
+        str(node.name): {**arguments, "host": node.host, "port": node.port}
         for node in manager.get_nodes_by_server_type("primary")
     }
 
 
-def _connection(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _connection(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how to connect as a client does; `None` where we cannot."""
+    ours = {"socket_timeout": _TIMEOUT, "decode_responses": True}
+    sync = _KINDS.get(kind)
+    if sync is None:
+        if inspect.iscoroutinefunction(kind.connect):  # type: ignore[attr-defined]
+            return None  # of the program's own, and we have no event loop to use it in
+        return {**arguments, **ours, "connection_class": kind}
     taken = {name: arguments[name] for name in _TAKEN_OVER if arguments.get(name) is not None}
-    sync: type = redis.Connection
-    if "SSL" in kind.__name__:
-        sync = redis.SSLConnection
+    if sync is redis.SSLConnection:
         taken.update((k, v) for k, v in arguments.items() if k.startswith("ssl_"))
-    elif "path" in taken:
-        sync = redis.UnixDomainSocketConnection
-    return {
-        **taken,
-        "connection_class": sync,
-        "socket_timeout": _TIMEOUT,
-        "decode_responses": True,
-    }
+    return {**taken, **ours, "connection_class": sync}
 
 
 def _reading(infos: list[Mapping[str, Any]]) -> CacheReading:
     """Return the figures of all servers: sums, and the highest fragmentation."""
-    if not infos:
-        return CacheReading()
+    if not infos or not all("redis_version" in info for info in infos):
+        return CacheReading()  # a proxy may answer something else
     keys = [
         database["keys"]
         for info in infos

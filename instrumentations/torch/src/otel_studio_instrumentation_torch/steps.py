@@ -45,7 +45,7 @@ class StepTimer:
         self.tracer: trace.Tracer = trace.NoOpTracer()
         self._monotonic_ns = monotonic_ns
         self._time_ns = time_ns
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._figures: dict[str, _Figures] = {}
         self._begun: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()
         self._handles: list[Any] = []
@@ -88,7 +88,7 @@ class StepTimer:
 
     def forget_all(self) -> None:
         """Start from nothing, as a forked child does."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._figures = {}
         self._begun = weakref.WeakKeyDictionary()
 

@@ -1,0 +1,196 @@
+"""Clients with a way of their own to their server, and servers that do not say what they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from otel_studio_instrumentation_redis import RedisCacheInstrumentor
+
+from otel_studio.base.clock import ManualClock
+from otel_studio.base.guard import forget_said, internal_errors
+from otel_studio.caches import CachePerformance, CacheRegistry
+from reentry import interrupted
+
+from redis_server import RedisServer
+
+
+@pytest.fixture
+def caches() -> Iterator[CacheRegistry]:
+    forget_said()
+    registry = CacheRegistry(ManualClock())
+    RedisCacheInstrumentor().instrument(caches=registry)
+    yield registry
+    RedisCacheInstrumentor().uninstrument()
+    registry.poll()
+    assert not internal_errors
+
+
+def _tunnel_to(port: int) -> type[redis.Connection]:
+    class Tunnel(redis.Connection):
+        """Goes to one server, whatever host and port it was given."""
+
+        def _connect(self) -> Any:
+            return socket.create_connection(("127.0.0.1", port))
+
+    return Tunnel
+
+
+def _calls_of_info(server: RedisServer) -> int:
+    with contextlib.closing(redis.Redis.from_url(server.url)) as direct:
+        found = direct.info("commandstats").get("cmdstat_info")
+        return int(found["calls"]) if found else 0
+
+
+def _records(caches: CacheRegistry) -> dict[str, CachePerformance]:
+    caches.poll()
+    return {record.cache: record for record in caches.get_cache_performance_metrics()}
+
+
+def test_figures_are_asked_over_the_clients_own_way(
+    caches: CacheRegistry, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Those of the server that it reaches, never of the one whose address it names."""
+    with RedisServer(tmp_path / "stranger") as stranger:
+        with socket.create_connection(("127.0.0.1", stranger.port)) as unseen:
+            unseen.sendall(b"MSET a 1 b 2 c 3\r\n")
+            assert unseen.recv(100) == b"+OK\r\n"
+        asked_before = _calls_of_info(stranger)
+        pool = redis.ConnectionPool(
+            connection_class=_tunnel_to(redis_server.port), host="127.0.0.1", port=stranger.port
+        )
+        client = redis.Redis(connection_pool=pool)
+        client.flushall()
+        client.set("a", 1)
+        client.get("a")
+        records = _records(caches)
+        pool.disconnect()
+        assert _calls_of_info(stranger) - asked_before == 1  # the test's own, before
+
+    tunnel = records[f"127.0.0.1:{stranger.port} (Tunnel)"]
+    assert (tunnel.hits, tunnel.entries) == (1, 1)
+
+
+async def test_an_asyncio_connection_of_the_programs_own_is_not_asked_for(
+    caches: CacheRegistry, redis_server: RedisServer, close: Any
+) -> None:
+    """Its reads are counted; what the server holds is not known."""
+
+    class Own(redis.asyncio.Connection):
+        pass
+
+    pool = redis.asyncio.ConnectionPool(
+        connection_class=Own, host="127.0.0.1", port=redis_server.port
+    )
+    client = redis.asyncio.Redis(connection_pool=pool)
+    await client.set("a", 1)
+    await client.get("a")
+    [record] = [each for each in _records(caches).values() if each.hits]
+    assert (record.hits, record.entries) == (1, None)
+    await close(client)
+    await pool.disconnect()
+
+
+def test_a_user_who_may_not_ask_is_not_asked_again(
+    caches: CacheRegistry, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once; new clients of that user ask no more, those of another user do."""
+    with contextlib.closing(redis.Redis.from_url(redis_server.url)) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-info")
+
+    def read(**credentials: str) -> None:
+        with contextlib.closing(redis.Redis(port=redis_server.port, **credentials)) as client:
+            client.get("nothing")
+            caches.poll()
+            caches.poll()
+
+    def refusals() -> int:
+        with contextlib.closing(redis.Redis.from_url(redis_server.url)) as admin:
+            return int(admin.info("commandstats").get("cmdstat_info", {}).get("rejected_calls", 0))
+
+    before = refusals()
+    for _ in range(3):
+        read(username="app", password="pw")
+    assert refusals() - before == 1
+    [record] = _records(caches).values()
+    assert record.entries is None
+    assert record.misses == 3
+    assert caplog.text.count("does not answer INFO") == 1
+    with contextlib.closing(redis.Redis(port=redis_server.port)) as client:
+        client.get("nothing")
+        [record] = _records(caches).values()
+    assert record.entries is not None
+
+
+def test_a_server_without_the_command_is_left_alone(
+    caches: CacheRegistry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """INFO was renamed, as hosted servers do."""
+    with (
+        RedisServer(tmp_path / "redis", "--rename-command", "INFO", "") as server,
+        contextlib.closing(redis.Redis(port=server.port)) as client,
+    ):
+        client.get("nothing")
+        for _ in range(3):
+            [record] = _records(caches).values()
+    assert (record.misses, record.entries, record.current_memory_usage_mb) == (1, None, None)
+    assert caplog.text.count("does not answer INFO") == 1
+
+
+def test_another_server_behind_the_address_counts_from_its_beginning(
+    caches: CacheRegistry, tmp_path: Path
+) -> None:
+    """What the first one evicted is not taken away from what the second does."""
+    server = RedisServer(tmp_path / "first")
+    with server, contextlib.closing(redis.Redis(port=server.port)) as client:
+        client.get("a")
+        _records(caches)
+        client.set("b", 1, px=1)
+        while client.exists("b"):
+            pass
+        client.get("b")
+        [record] = _records(caches).values()
+        assert record.evictions == 1
+        port = server.port
+
+    class AtThatAddress(RedisServer):
+        def choose_ports(self) -> None:
+            self.port = port
+
+    second = AtThatAddress(tmp_path / "second")
+    with second, contextlib.closing(redis.Redis(port=port)) as client:
+        client.set("c", 1, px=1)
+        while client.exists("c"):
+            pass
+        client.get("c")
+        [record] = _records(caches).values()
+    assert record.evictions in (1, 2)  # that before the first look at the second is not known
+    assert record.entries == 0
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(300)
+def test_nothing_waits_for_what_it_has_interrupted(
+    caches: CacheRegistry, redis_server: RedisServer
+) -> None:
+    """Clients are made and read by handlers and finalizers while others are, or are asked for."""
+    clients = [redis.Redis(port=redis_server.port) for _ in range(2)]
+
+    def use() -> None:
+        clients[0].get("a")
+        caches.poll()
+
+    def inside() -> None:
+        with contextlib.closing(redis.Redis(port=redis_server.port)) as client:
+            client.get("a")
+        caches.poll()
+
+    interrupted(use, inside)
+    for client in clients:
+        client.close()

@@ -1,0 +1,55 @@
+"""Interrupts a use of something by signal handlers and finalizers that use the same thing."""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+import proving
+
+#: How often it is interrupted by each.
+INTERRUPTS = proving.scaled(2_000)
+#: Seconds of processor time between two signals.
+_INTERVAL = 0.0003
+
+
+class _Finalized:
+    def __init__(self, use: Callable[[], object], done: list[int]) -> None:
+        self.use, self.done = use, done
+        self.itself = self  # only the garbage collector ends it
+
+    def __del__(self) -> None:
+        self.done.append(1)
+        self.use()
+
+
+def interrupted(use: Callable[[], object], inside: Callable[[], object]) -> None:
+    """Use something until handlers and finalizers have used it often enough meanwhile.
+
+    A lock that either could wait for stops the test for good, until its timeout.
+
+    Args:
+        use: what the main thread does, again and again.
+        inside: what handlers and finalizers do.
+    """
+    handled: list[int] = []
+    finalized: list[int] = []
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        handled.append(1)
+        inside()
+
+    before, thresholds = signal.signal(signal.SIGPROF, handle), gc.get_threshold()
+    gc.set_threshold(20, 2, 2)
+    signal.setitimer(signal.ITIMER_PROF, _INTERVAL, _INTERVAL)
+    try:
+        while min(len(handled), len(finalized)) < INTERRUPTS:
+            _Finalized(inside, finalized)
+            use()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        gc.set_threshold(*thresholds)
+        gc.collect()
+        signal.signal(signal.SIGPROF, before)
