@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from opentelemetry import trace as trace_api
 
 from otel_studio.assembly import from_settings
 from otel_studio.assembly.studio import Studio
+from otel_studio.assembly.termination import Termination
 from otel_studio.base import guard, otel_private
 from otel_studio.base.locks import new_lock
 from otel_studio.caches import handle as cache_handles
@@ -120,6 +122,7 @@ def _started(studio: Studio) -> Studio:
     seat.replace_own(studio.seat)
     studio.start()
     _register_for_exit()
+    _termination.follow()
     return studio
 
 
@@ -131,9 +134,25 @@ def _set_providers(studio: Studio) -> None:
         before = otel_private.global_tracer_provider()
         for tracers in (getattr(before, "made_tracers", ()), _orphans):
             _hand_tracers(tracers, studio.tracer_provider)
-        otel_private.replace_global_tracer_provider(studio.tracer_provider, for_good=True)
+        otel_private.replace_global_tracer_provider(
+            studio.tracer_provider, gives_way=_join_tracer_provider
+        )
     if studio.owns_meter_provider:
-        otel_private.replace_global_meter_provider(studio.meter_provider, for_good=True)
+        otel_private.replace_global_meter_provider(
+            studio.meter_provider, gives_way=_join_meter_provider
+        )
+
+
+def _join_tracer_provider() -> None:
+    studio = _configured()
+    if studio is not None:
+        studio.join_tracer_provider(otel_private.global_tracer_provider())
+
+
+def _join_meter_provider() -> None:
+    studio = _configured()
+    if studio is not None:
+        studio.join_meter_provider(otel_private.global_meter_provider())
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -145,6 +164,11 @@ def shutdown(timeout: float | None = None) -> bool:
     Returns:
         whether everything was sent in time. Without a `configure()` before it: `True`.
     """
+    _termination.leave()
+    return _shutdown(timeout)
+
+
+def _shutdown(timeout: float | None = None, *, at_exit: bool = False) -> bool:
     with _lock:
         own = seat.own()
         studio = own.occupant
@@ -155,7 +179,7 @@ def shutdown(timeout: float | None = None) -> bool:
         from otel_studio.operations import autotrack
 
         autotrack.uninstall()
-    done = studio.shutdown(timeout)
+    done = studio.shutdown(timeout, at_exit=at_exit)
     seat.replace_own(
         Seat(
             caches=own.caches,
@@ -231,4 +255,36 @@ def _register_for_exit() -> None:
     global _exits
     if not _exits:
         _exits = True
-        atexit.register(shutdown)
+        atexit.register(_end_at_exit)
+
+
+def _end_at_exit() -> None:
+    with _termination.ending():
+        _shutdown(at_exit=True)
+
+
+def _send_now() -> None:
+    studio = _configured()
+    if studio is not None:
+        studio.force_flush(studio.settings.shutdown_timeout)
+
+
+def _patience() -> float:
+    studio = _configured()
+    return 0.0 if studio is None else studio.settings.shutdown_timeout
+
+
+def _has_something_to_send() -> bool:
+    studio = _configured()
+    return studio is not None and studio.has_exporters
+
+
+_termination = Termination(
+    send=_send_now,
+    end=lambda: _shutdown(at_exit=True),
+    patience=_patience,
+    has_something=_has_something_to_send,
+)
+if hasattr(os, "register_at_fork"):
+    # A worker of gunicorn's may run a server of uvicorn's, which only it has loaded.
+    os.register_at_fork(after_in_child=_termination.follow_uvicorn)

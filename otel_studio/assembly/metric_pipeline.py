@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.resources import Resource
 
 from otel_studio.assembly import from_settings
@@ -14,8 +17,9 @@ from otel_studio.base import otel_sdk_private
 from otel_studio.base.clock import Clock
 from otel_studio.base.delivery import FAILED
 from otel_studio.base.figures import once_in_a_collection
-from otel_studio.metrics.instruments import InstrumentsSource
+from otel_studio.metrics.instruments import CollectingReader, InstrumentsSource
 from otel_studio.metrics.instruments_reading import InstrumentsReading
+from otel_studio.metrics.merging import together
 from otel_studio.metrics.producer import MetricProducer
 from otel_studio.metrics.provider import StudioMeterProvider
 from otel_studio.registry.registry import Registry
@@ -91,9 +95,11 @@ class MetricPipeline:
             readers += its_own
         self._show_operations_in(readers)
         self.meter = self.provider.get_meter("otel_studio", __version__)
-        self._instruments = InstrumentsSource(
-            self.provider, clock.time_ns, is_own=self.owns_provider
-        )
+        self._time_ns = clock.time_ns
+        #: Of each provider in use: ours, somebody else's, or both, where that has come later.
+        self._instruments = [
+            InstrumentsSource(self.provider, clock.time_ns, is_own=self.owns_provider)
+        ]
 
     def _show_operations_in(self, readers: Sequence[Any]) -> None:
         for reader in readers:
@@ -126,24 +132,71 @@ class MetricPipeline:
         if self.prometheus is None:
             self.prometheus = from_settings.prometheus_exporter(self._settings, self.read_registry)
             # What has counted from the beginning on, and not a reader that begins now.
-            otel_sdk_private.set_collect_callback(
-                self.prometheus.reader, lambda *_args, **_options: self._instruments.collected()
-            )
+            otel_sdk_private.set_collect_callback(self.prometheus.reader, self._all_instruments)
         return self.prometheus.text()
 
-    def instruments_reading(self) -> InstrumentsReading | None:
-        """Return the points of every instrument of the provider, `None` where that fails."""
-        return self._instruments.reading()
+    def _all_instruments(self, *_: Any, **__: Any) -> Any:
+        """Return what all instruments say now, counted from the beginning on."""
+        return reduce(together, [source.collected() for source in self._instruments])
 
-    def endings(self, left: Callable[[], float]) -> dict[str, Callable[[], object]]:
+    def instruments_reading(self) -> InstrumentsReading | None:
+        """Return the points of every instrument in use, `None` where that fails."""
+        readings = [source.reading() for source in self._instruments]
+        known = [reading for reading in readings if reading is not None]
+        return reduce(add, known) if len(known) == len(readings) else None
+
+    def join(self, provider: Any) -> bool:
+        """Let somebody else's provider take the place of ours.
+
+        Its readers get the registry's metrics, and those of the instruments that ours has made. Our
+        own exporters send no more.
+
+        Args:
+            provider: of the program's own.
+
+        Returns:
+            whether it is the SDK's; `False` changes nothing.
+        """
+        if not isinstance(provider, MeterProvider) or isinstance(provider, StudioMeterProvider):
+            return False
+        ours, self.provider, self.owns_provider = self.provider, provider, False
+        for reader, _ in self._renewals:
+            otel_sdk_private.set_collect_callback(reader, _nothing)
+        its_own = otel_sdk_private.metric_readers(provider)
+        for reader in its_own:
+            self._producer.attach(reader, provider, self._of_ours(ours, reader))
+        self._instruments.append(InstrumentsSource(provider, self._time_ns))
+        if self.prometheus is not None:
+            otel_sdk_private.set_collect_callback(self.prometheus.reader, self._all_instruments)
+        names = [name for _, name in self._renewals]
+        from_settings.say_unused("metrics_exporter", names, "MeterProvider", bool(its_own))
+        return True
+
+    def _of_ours(self, ours: Any, reader: Any) -> Callable[[], Any]:
+        """Return what gives a reader the points of the instruments that our provider has made."""
+        temporality = otel_sdk_private.counter_temporality(reader)
+        if temporality is AggregationTemporality.CUMULATIVE:
+            return self._instruments[0].collected  # it has counted from the beginning on
+        inner = CollectingReader()
+        otel_sdk_private.take_preferences(inner, reader)
+        ours.add_metric_reader(inner)
+        return inner.collected
+
+    def endings(
+        self, left: Callable[[], float], *, at_exit: bool
+    ) -> dict[str, Callable[[], object]]:
         """Return what sends the rest and stops, by name.
 
         Args:
             left: gives the seconds that are left.
+            at_exit: whether somebody else's provider is to send the last interval at its own end.
         """
         tasks: dict[str, Callable[[], object]] = {}
         if self.owns_provider:
             tasks["metrics"] = lambda: self._shutdown(left())
+        elif not at_exit:
+            # What it collects later lacks the operations.
+            tasks["metrics"] = lambda: self.flush(left())
         if self.prometheus is not None:
             tasks["metrics endpoint"] = self.prometheus.close
         return tasks
@@ -165,6 +218,8 @@ class MetricPipeline:
         Returns:
             whether everything was sent.
         """
+        if otel_sdk_private.is_shut_down(self.provider):  # by the program, to whom it belongs
+            return True
         before = self.undelivered
         return bool(self.provider.force_flush(timeout * 1000)) and self.undelivered == before
 
@@ -189,10 +244,13 @@ class MetricPipeline:
 
     def detach(self) -> None:
         """Leave somebody else's provider as it was found."""
-        self._instruments.detach()
+        for source in self._instruments:
+            source.detach()
         if self.owns_provider:
             return
         self._producer.detach()
+        if self.prometheus is not None:
+            otel_sdk_private.set_collect_callback(self.prometheus.reader, _nothing)
 
     def before_fork(self) -> None:
         """Do nothing: a fork waits for the lock that each collection holds."""
@@ -213,7 +271,8 @@ class MetricPipeline:
         if self.prometheus is not None:
             self.prometheus.after_fork_in_child()
         self._producer.after_fork_in_child()
-        self._instruments.after_fork_in_child()
+        for source in self._instruments:
+            source.after_fork_in_child()
 
     def _exporter(self, name: str) -> Any:
         from otel_studio.exporters.counted import CountedMetricExporter

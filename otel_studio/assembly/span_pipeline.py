@@ -49,7 +49,10 @@ class SpanPipeline:
         existing: Any = None,
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._line = Pipeline()
+        #: Queues of a provider of ours that gave way: they send what waits there.
+        self._left_queues: tuple[ExportQueue, ...] = ()
         #: The queues whose exporters were made by name, with it.
         self._renewals: list[tuple[ExportQueue, str]] = []
         #: Exporters of the parent process: letting them go could close what is still in use there.
@@ -108,9 +111,39 @@ class SpanPipeline:
         self.ended.line = line
         self._line = line
         if self.processor is not None:
-            self.provider.add_span_processor(self.processor)
-            # Without this the registry would see only what is sampled.
-            self._recording = RecordingEverything(self.provider)
+            self._listen(self.processor)
+
+    def _listen(self, processor: RegistrySpanProcessor) -> None:
+        self.provider.add_span_processor(processor)
+        # Without this the registry would see only what is sampled.
+        self._recording = RecordingEverything(self.provider)
+
+    def join(self, provider: Any) -> RegistrySpanProcessor:
+        """Let somebody else's provider, which takes processors, take the place of ours.
+
+        What runs goes on and is counted. Tracers that were given away make their spans there; what
+        is sent from now on is that provider's affair.
+
+        Args:
+            provider: of the program's own.
+
+        Returns:
+            what feeds the registry from it.
+        """
+        self.ended.fold()  # what has ended until now is still for the queues
+        ours, self.provider, self.owns_provider = self.provider, provider, False
+        self._left_queues, self._line.queues = tuple(self.queues), ()
+        names = [name for _, name in self._renewals]
+        has_processors = otel_sdk_private.has_span_processors(provider)
+        for processor in ours.processors:
+            if processor is not ours.starts:  # those of the program
+                provider.add_span_processor(processor)
+        self.processor = RegistrySpanProcessor(self.ended, self._clock)
+        self._listen(self.processor)
+        for tracer in list(ours.made_tracers):
+            tracer.hand_over(provider)
+        from_settings.say_unused("traces_exporter", names, "TracerProvider", has_processors)
+        return self.processor
 
     def _exporter(self, name: str) -> Any:
         return from_settings.span_exporter(self._settings, name)
@@ -135,7 +168,7 @@ class SpanPipeline:
     @property
     def queues(self) -> list[ExportQueue]:
         """Send the sampled spans, one queue for each exporter."""
-        return list(cast("tuple[ExportQueue, ...]", self._line.queues))
+        return [*self._left_queues, *cast("tuple[ExportQueue, ...]", self._line.queues)]
 
     def flush(self, deadline: float) -> bool:
         """Send what is queued now.

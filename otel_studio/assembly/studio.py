@@ -17,7 +17,7 @@ from otel_studio.assembly.closing_note import closing_note
 from otel_studio.assembly.figure_rooms import FigureRooms
 from otel_studio.assembly.metric_pipeline import MetricPipeline
 from otel_studio.assembly.span_pipeline import SpanPipeline
-from otel_studio.base import forking, otel_private
+from otel_studio.base import forking, guard, otel_private
 from otel_studio.base.clock import Clock, SystemClock
 from otel_studio.base.resources import safe_resource
 from otel_studio.logs.span_redaction import SpanRedactor
@@ -281,20 +281,29 @@ class Studio:
         self._ended.fold()
         deadline = time.monotonic() + timeout
         # Side by side: a backend that is down costs the others none of their time.
-        tasks: dict[str, Any] = {"traces": lambda: self._spans.flush(deadline)}
-        if self.owns_meter_provider:
-            tasks["metrics"] = lambda: self._metrics.flush(timeout)
+        tasks: dict[str, Any] = {
+            "traces": lambda: self._spans.flush(deadline),
+            "metrics": lambda: self._metrics.flush(timeout),
+        }
         if self.logs is not None:
             logs = self.logs
             tasks["logs"] = lambda: logs.flush(timeout)
         return end_within(timeout, tasks, [])
 
-    def shutdown(self, timeout: float | None = None) -> bool:
+    @property
+    def has_exporters(self) -> bool:
+        """Whether anything of ours sends anything."""
+        logs = () if self.logs is None else self.logs.exporters
+        return bool(self._spans.exporters or self._metrics.exporters or logs)
+
+    def shutdown(self, timeout: float | None = None, *, at_exit: bool = False) -> bool:
         """Send what is left and stop everything of ours.
 
         Args:
             timeout: seconds until this returns, at most; by default the setting
                 `shutdown_timeout`. A dead Collector takes no longer.
+            at_exit: whether the process ends. Providers of the program's own, which may end after
+                us, then keep what we added to them, and send its last interval themselves.
 
         Returns:
             whether everything was sent in time.
@@ -314,7 +323,7 @@ class Studio:
         def left() -> float:
             return max(deadline - time.monotonic(), 0.1)
 
-        tasks = {**self._spans.endings(left), **self._metrics.endings(left)}
+        tasks = {**self._spans.endings(left), **self._metrics.endings(left, at_exit=at_exit)}
         exporters = [*self._spans.exporters, *self._metrics.exporters]
         if self.logs is not None:
             tasks["logs"] = self.logs.shutdown_export
@@ -325,9 +334,59 @@ class Studio:
         counters["metric point", "metric points"] = self._metrics.unsent_from_now()
         with closing_note(counters):
             done = end_within(left(), tasks, exporters)
-        self._spans.detach()
-        self._metrics.detach()
+        if not at_exit:
+            self._spans.detach()
+            self._metrics.detach()
         return done
+
+    # Providers that the program sets after ours
+
+    def join_tracer_provider(self, provider: Any) -> None:
+        """Give way to a TracerProvider of the program's own, and count what it makes.
+
+        Args:
+            provider: set globally in the place of ours.
+        """
+        kind = type(provider).__name__
+        if not hasattr(provider, "add_span_processor"):
+            guard.say(
+                "a %s was set as TracerProvider after otel_studio.configure(): it takes no span "
+                "processors, so OTel Studio stands back and does not count its spans; operations "
+                "stay with OTel Studio",
+                kind,
+            )
+            return
+        processor = self._spans.join(provider)
+        if self.logs is not None:
+            self.logs.follow(processor.find)
+        if self.seat is not None:
+            self.seat.provider = provider
+        seat.unbind_all()
+        self._say_joined("TracerProvider", kind)
+
+    def join_meter_provider(self, provider: Any) -> None:
+        """Give way to a MeterProvider of the program's own, whose readers get our metrics, too.
+
+        Args:
+            provider: set globally in the place of ours.
+        """
+        kind = type(provider).__name__
+        if not self._metrics.join(provider):
+            guard.say(
+                "a %s was set as MeterProvider after otel_studio.configure(): it is not the SDK's, "
+                "so OTel Studio stands back, and its readers do not get OTel Studio's metrics",
+                kind,
+            )
+            return
+        self._say_joined("MeterProvider", kind)
+
+    def _say_joined(self, what: str, kind: str) -> None:
+        guard.logger.info(
+            "a %s (%s) was set after otel_studio.configure(): it takes the place of OTel Studio's, "
+            "which has joined it and records by it from now on",
+            what,
+            kind,
+        )
 
     # Fork
 

@@ -61,6 +61,12 @@ def is_known(lock: object) -> bool:
     return isinstance(lock, StudioLock) and weakref.ref(lock) in _live
 
 
+def is_any_held_here() -> bool:
+    """Tell whether the calling thread is inside any lock of ours, as a signal handler may be."""
+    held = (reference() for reference in list(_live))
+    return any(lock is not None and lock.is_held_here() for lock in held)
+
+
 def hold_for_fork() -> None:
     """Wait for the locks that are to be free at a fork, and hold them; called before it."""
     held: list[StudioLock] = []

@@ -14,6 +14,8 @@ from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
 from opentelemetry.context import Context
 
+from otel_studio.base.locks import new_lock
+
 #: The key under which a context holds its span; found through the public API.
 SPAN_KEY: str = next(iter(trace_api.set_span_in_context(trace_api.INVALID_SPAN, Context())))
 
@@ -39,7 +41,7 @@ def global_tracer_provider() -> trace_api.TracerProvider | None:
 
 
 def replace_global_tracer_provider(
-    provider: trace_api.TracerProvider | None, *, for_good: bool = False
+    provider: trace_api.TracerProvider | None, *, gives_way: Callable[[], None] | None = None
 ) -> None:
     """Set the global provider even where one is set.
 
@@ -47,15 +49,35 @@ def replace_global_tracer_provider(
 
     Args:
         provider: ours, or the one that stood there before.
-        for_good: a later `set_tracer_provider` is refused, as after any first one.
+        gives_way: called when the program sets another one, which takes its place; a further one
+            is refused, as after any first one.
     """
     trace_api._TRACER_PROVIDER = provider
-    if for_good:
-        trace_api._TRACER_PROVIDER_SET_ONCE.do_once(_nothing)
+    if gives_way is not None:
+        trace_api._TRACER_PROVIDER_SET_ONCE = _OnceMore(gives_way)  # type: ignore[assignment]
 
 
-def _nothing() -> None:
-    """Stand for the setting that has been done already."""
+class _OnceMore:
+    """Lets one more provider be set; in the place of OpenTelemetry's own `Once`.
+
+    Args:
+        then: called once it is set.
+    """
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+        self._is_done = False
+        self._lock = new_lock()
+
+    def do_once(self, set_it: Callable[[], None]) -> bool:
+        """Set it, and tell whether it was the one."""
+        with self._lock:
+            if self._is_done:
+                return False
+            self._is_done = True
+        set_it()
+        self._then()
+        return True
 
 
 def global_meter_provider() -> Any:
@@ -65,16 +87,24 @@ def global_meter_provider() -> Any:
     return getattr(_internal, "_METER_PROVIDER", None)
 
 
-def replace_global_meter_provider(provider: Any, *, for_good: bool = False) -> None:
+def replace_global_meter_provider(
+    provider: Any, *, gives_way: Callable[[], None] | None = None
+) -> None:
     """Set the global meter provider even where one is set.
 
-    Private: `metrics._internal._METER_PROVIDER`, `._METER_PROVIDER_SET_ONCE`.
+    Private: `metrics._internal._METER_PROVIDER`, `._METER_PROVIDER_SET_ONCE` and
+    `._PROXY_METER_PROVIDER`, whose instruments were made before any provider was set.
+
+    Args:
+        provider: ours, or the one that stood there before.
+        gives_way: as for `replace_global_tracer_provider`.
     """
     from opentelemetry.metrics import _internal
 
     _internal._METER_PROVIDER = provider
-    if for_good:
-        _internal._METER_PROVIDER_SET_ONCE.do_once(_nothing)
+    if gives_way is not None:
+        _internal._PROXY_METER_PROVIDER.on_set_meter_provider(provider)
+        _internal._METER_PROVIDER_SET_ONCE = _OnceMore(gives_way)  # type: ignore[assignment]
 
 
 #: The context key that tells instrumentations to stay quiet

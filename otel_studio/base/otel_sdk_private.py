@@ -78,6 +78,11 @@ def metric_readers(meter_provider: Any) -> list[Any]:
     return list(readers)
 
 
+def is_shut_down(meter_provider: Any) -> bool:
+    """Tell whether a provider has ended (private: `MeterProvider._shutdown`)."""
+    return bool(getattr(meter_provider, "_shutdown", False))
+
+
 def collect_callback(reader: Any) -> Callable[..., Any] | None:
     """Return what a reader calls to collect (private: `MetricReader._collect`)."""
     return getattr(reader, "_collect", None)
@@ -101,6 +106,15 @@ def histogram_temporality(reader: Any) -> Any:
         if issubclass(kind, Histogram):
             return temporality
     return AggregationTemporality.CUMULATIVE
+
+
+def take_preferences(reader: Any, other: Any) -> None:
+    """Let a reader want what another one wants, of every kind of instrument.
+
+    Private: `MetricReader._instrument_class_temporality`, `._instrument_class_aggregation`.
+    """
+    reader._instrument_class_temporality = dict(other._instrument_class_temporality)
+    reader._instrument_class_aggregation = dict(other._instrument_class_aggregation)
 
 
 def counter_temporality(reader: Any) -> Any:

@@ -69,8 +69,9 @@ class StudioLogs:
             {} if slow_thresholds is None else slow_thresholds,
         )
         self._counts = LevelCounts(self._reporter.wake)
+        self._runs = RunFinder(provider, find_foreign)
         self._join = LogJoin(
-            RunFinder(provider, find_foreign),
+            self._runs,
             redactor,
             self._kept,
             self._counts,
@@ -90,6 +91,14 @@ class StudioLogs:
         self._export = self._join.export = LogExport(
             resource, exporters, SafeRedactor.like(self._redactor), self._max_export_bytes
         )
+
+    def follow(self, find_foreign: Callable[[Any], Any]) -> None:
+        """Join records to the runs of another provider's spans, too.
+
+        Args:
+            find_foreign: returns the run of such a span.
+        """
+        self._runs.follow(find_foreign)
 
     @property
     def exporters(self) -> list[Any]:

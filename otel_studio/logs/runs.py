@@ -37,6 +37,14 @@ class RunFinder:
         self._provider = provider
         self._find_foreign = find_foreign
 
+    def follow(self, find_foreign: Callable[[Span], OpenRun | None]) -> None:
+        """Find the runs of another provider's spans, too.
+
+        Args:
+            find_foreign: returns the run of such a span.
+        """
+        self._find_foreign = find_foreign
+
     def current(self) -> tuple[Span | None, OpenRun | None]:
         """Return the current span, and the run it is, `None` for none."""
         span = _get_context().get(SPAN_KEY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
@@ -348,27 +348,3 @@ def _count(
     if temporality is AggregationTemporality.DELTA and before is not None:
         count -= getattr(before, field)
     return _Count(count, window.start(temporality))
-
-
-def merged(data: Any, scope: ScopeMetrics | None, resource: Callable[[], Any]) -> Any:
-    """Return metrics data with one more scope in it.
-
-    Args:
-        data: what the SDK collected, `None` when no instrument has a point.
-        scope: ours, `None` for nothing.
-        resource: gives the resource, where `data` has none.
-    """
-    from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
-
-    if scope is None:
-        return data
-    if data is None or not data.resource_metrics:
-        return MetricsData([ResourceMetrics(resource(), [scope], "")])
-    first, *others = data.resource_metrics
-    # Two groups of one scope are one: the OTLP encoder would keep the last of them alone.
-    same = [group for group in first.scope_metrics if group.scope == scope.scope]
-    rest = [group for group in first.scope_metrics if group.scope != scope.scope]
-    metrics = [metric for group in (*same, scope) for metric in group.metrics]
-    ours = ScopeMetrics(scope.scope, metrics, scope.schema_url)
-    joined = ResourceMetrics(first.resource, [*rest, ours], first.schema_url)
-    return MetricsData([joined, *others])

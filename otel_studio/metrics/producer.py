@@ -16,10 +16,14 @@ from otel_studio.base.delivery import is_own_thread
 from otel_studio.base.figures import one_collection
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
-from otel_studio.metrics.points import PointMaker, merged
+from otel_studio.metrics.merging import merged, together
+from otel_studio.metrics.points import PointMaker
 from otel_studio.metrics.safe_points import with_safe_text
 from otel_studio.metrics.streams import DURATION, Streams, streams_for
 from otel_studio.registry.reading import RegistryReading
+
+#: A reader, what it collected by, what it gets, and what more.
+_Attached = tuple[Any, Callable[..., Any], Streams, "Callable[[], Any] | None"]
 
 
 class MetricProducer:
@@ -46,16 +50,17 @@ class MetricProducer:
         self._resource = resource
         self._version = version
         self._wants_sketches = wants_sketches
-        self._attached: list[tuple[Any, Callable[..., Any], Streams]] = []
+        self._attached: list[_Attached] = []
         #: One collection at a time; a fork waits for its end, whose locks are the SDK's.
         self._collecting = new_lock(hold_for_fork=True)
 
-    def attach(self, reader: Any, provider: Any) -> bool:
+    def attach(self, reader: Any, provider: Any, more: Callable[[], Any] | None = None) -> bool:
         """Add the registry's points to what a reader collects.
 
         Args:
             reader: registered with a MeterProvider already.
             provider: that MeterProvider, whose Views hold.
+            more: gives further metrics data for it, in the form that it wants.
 
         Returns:
             whether the reader has the hook; `False` is reported and harms nothing.
@@ -70,10 +75,16 @@ class MetricProducer:
         streams = streams_for(reader, provider, self._version)
         if any(stream.form == "exponential" for stream in streams[DURATION]):
             self._wants_sketches()
-        self._follow(reader, original, streams)
+        self._follow(reader, original, streams, more)
         return True
 
-    def _follow(self, reader: Any, original: Callable[..., Any], streams: Streams) -> None:
+    def _follow(
+        self,
+        reader: Any,
+        original: Callable[..., Any],
+        streams: Streams,
+        more: Callable[[], Any] | None,
+    ) -> None:
         maker = self._maker(reader, streams)
 
         def collected(*args: Any, **kwargs: Any) -> Any:
@@ -94,17 +105,19 @@ class MetricProducer:
                 try:
                     if data is not None:
                         data = with_safe_text(data)
+                    if more is not None:
+                        data = together(data, more())
                     return merged(data, maker.scope_metrics(self._read()), self._resource)
                 except Exception as error:
                     report_internal_error("collecting the registry's metrics", error)
                     return data
 
         otel_sdk_private.set_collect_callback(reader, collect)
-        self._attached.append((reader, original, streams))
+        self._attached.append((reader, original, streams, more))
 
     def detach(self) -> None:
         """Leave every reader as it was found."""
-        for reader, original, _ in self._attached:
+        for reader, original, *_ in self._attached:
             otel_sdk_private.set_collect_callback(reader, original)
         self._attached.clear()
 
@@ -112,8 +125,8 @@ class MetricProducer:
         """Start the points of every reader anew in a forked child."""
         attached = list(self._attached)
         self.detach()
-        for reader, original, streams in attached:
-            self._follow(reader, original, streams)
+        for one in attached:
+            self._follow(*one)
 
     def _maker(self, reader: Any, streams: Streams) -> PointMaker:
         return PointMaker(

@@ -82,7 +82,9 @@ class SpanBlock:
 
         return cast(_F, wrapper)
 
-    def _again(self) -> CurrentSpan:
+    def _again(self) -> Any:
+        if self._tracer.successor is not None:
+            return self._tracer.successor.start_as_current_span(*self._arguments)
         return CurrentSpan(self._tracer, self._arguments)
 
 

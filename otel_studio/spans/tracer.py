@@ -52,14 +52,37 @@ class StudioTracer(Tracer):
         self.scope = scope
         self.name = scope.name
         self.instrumentation_info = None  # type: ignore[assignment]  # deprecated by the scope
+        #: Of somebody else's provider, once that has taken the place of ours.
+        self.successor: Tracer | None = None
         self.move(provider, tracer_config)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # One of the same name, of whichever provider there is: its own has locks and threads.
+        name, version, url, attributes = self._made_of()
+        return get_tracer, (name, version, None, url, attributes)
+
+    def _made_of(self) -> tuple[str, str | None, str | None, dict[str, Any]]:
         scope = self.scope
-        attributes = dict(scope.attributes or {})
-        made_of = (scope.name, scope.version, None, scope.schema_url, attributes)
-        return get_tracer, made_of
+        return scope.name, scope.version, scope.schema_url, dict(scope.attributes or {})
+
+    def hand_over(self, provider: Any) -> None:
+        """Have what is started from now on made by somebody else's provider.
+
+        Who got this tracer before keeps it.
+
+        Args:
+            provider: of the SDK, or another that makes tracers.
+        """
+        successor = self.successor = provider.get_tracer(*self._made_of())
+
+        def start_span(*arguments: Any, **options: Any) -> Span:
+            # A block gives one more: whether it ends the span.
+            options.pop("is_held", None)
+            started: Span = successor.start_span(*arguments[:8], **options)
+            return started
+
+        self.start_span = start_span  # type: ignore[method-assign]
+        self.start_as_current_span = successor.start_as_current_span  # type: ignore[method-assign]
 
     def move(self, provider: StudioTracerProvider, tracer_config: Any) -> None:
         """Belong to a provider from now on; what runs goes on and is not counted there."""
