@@ -28,7 +28,7 @@ from otel_studio.spans.active import AbandonedSpan, ActiveReference
 from otel_studio.spans.buffer import EndedSpans
 from otel_studio.spans.fast_port import RunWatcher, ToldToken
 from otel_studio.spans.handover import BatchConsumer, Handover
-from otel_studio.spans.pipeline import Pipeline
+from otel_studio.spans.pipeline import Outlet, Pipeline
 from otel_studio.spans.sdk_metrics import SpanStarts
 from otel_studio.spans.span import StudioSpan, span_name
 from otel_studio.spans.timebase import Timebase
@@ -189,7 +189,13 @@ class StudioTracerProvider(TracerProvider):
             tracer._set_resource(self._resource)
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
-        """Register a processor; one that offers `consume` gets batches of ended spans."""
+        """Register a processor; one that offers `consume` gets batches of ended spans.
+
+        An `ExportQueue` is put at the end of the line that ended runs pass through.
+        """
+        if hasattr(span_processor, "prepare"):
+            self.line.queues = (*self.line.queues, cast("Outlet", span_processor))
+            return
         if hasattr(span_processor, "consume"):
             handover = Handover(cast("BatchConsumer", span_processor))
             self.line.handovers = (*self.line.handovers, handover)

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_studio.base import guard, locks
@@ -424,3 +425,15 @@ def test_a_forked_child_begins_with_no_bytes() -> None:
     queue.after_fork_in_child()
     assert queue.bytes_waiting == 0
     queue.shutdown()
+
+
+def test_a_queue_is_added_to_a_provider_as_a_processor_is() -> None:
+    """It gets what has ended, behind everything else, and is flushed with the rest."""
+    exporter = InMemorySpanExporter()
+    provider = StudioTracerProvider(shutdown_on_exit=False)
+    queue = ExportQueue(exporter, limit=10, batch_size=10, interval=3_600)
+    provider.add_span_processor(queue)  # type: ignore[arg-type]
+    provider.get_tracer("t").start_span("one").end()
+    assert provider.force_flush()
+    assert [span.name for span in exporter.get_finished_spans()] == ["one"]
+    provider.shutdown()
