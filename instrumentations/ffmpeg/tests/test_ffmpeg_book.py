@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from otel_studio_instrumentation_ffmpeg import track_queue
-from otel_studio_instrumentation_ffmpeg.jobs import CANCELLED, ERROR, OK, JobBook
+from otel_studio_instrumentation_ffmpeg.jobs import CANCELLED, ERROR, OK, Ending, JobBook
 from otel_studio_instrumentation_ffmpeg.progress import Progress
 
 
@@ -46,7 +46,7 @@ def test_speed_is_measured_between_reports(book: JobBook, clock: HandClock) -> N
         second.report(Progress(frames=5 * step), clock())
     assert (first.fps, second.fps) == (40.0, 10.0)
     assert book.statistics().encode_fps == 50.0
-    book.end(second, OK)
+    book.end(second, Ending(OK))
     assert book.statistics().encode_fps == 40.0
 
 
@@ -62,7 +62,7 @@ def test_the_average_is_of_encodes_that_ended_well(book: JobBook, clock: HandClo
     ]:
         job = book.start("process", operation)
         clock.advance(seconds)
-        book.end(job, state)
+        book.end(job, Ending(state))
     figures = book.statistics()
     assert figures.average_encode_time_ms == 3000.0
     assert (figures.completed_encodes, figures.failed_encodes) == (2, 1)
@@ -98,14 +98,14 @@ def test_progress_is_the_part_of_what_is_expected(book: JobBook, clock: HandCloc
     assert book.sessions()[0].progress == 0.25
     job.expected_frames = 60
     assert book.sessions()[0].progress == 0.5
-    book.end(job, ERROR)
+    book.end(job, Ending(ERROR))
     assert book.sessions()[0].progress == 0.5
 
 
 def test_the_book_is_bounded(book: JobBook) -> None:
     """The last hundred ended jobs are kept; the totals go on."""
     for _ in range(250):
-        book.end(book.start("process", "encode"), OK)
+        book.end(book.start("process", "encode"), Ending(OK))
     kept = book.sessions(running=False)
     assert [session.session_id for session in kept] == list(range(250, 150, -1))
     assert book.statistics().completed_encodes == 250
@@ -119,7 +119,7 @@ def test_a_job_ends_once_whoever_ends_it(book: JobBook) -> None:
     def end_all() -> None:
         barrier.wait()
         for job in jobs:
-            book.end(job, OK)
+            book.end(job, Ending(OK))
 
     threads = [threading.Thread(target=end_all) for _ in range(4)]
     for thread in threads:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from otel_studio_instrumentation_ffmpeg.codecs import hardware_kind, is_hardware
-from otel_studio_instrumentation_ffmpeg.command import is_ffmpeg, parse_command, parse_time
+from otel_studio_instrumentation_ffmpeg.command import parse_command, parse_time
 from otel_studio_instrumentation_ffmpeg.progress import (
     LogReader,
     ProgressParser,
@@ -91,6 +91,27 @@ def test_quiet_is_what_prints_no_information(text: str, quiet: bool) -> None:
     assert command.quiet is quiet
 
 
+@pytest.mark.parametrize(
+    ("text", "talkative"),
+    [
+        ("", False),
+        ("-v error", False),
+        ("-loglevel repeat+level+info", False),
+        ("-loglevel level", False),
+        ("-v 33", True),
+        ("-v verbose", True),
+        ("-v error -loglevel debug", True),
+        ("-v strange", True),
+        ("-v \u00b2", True),
+    ],
+)
+def test_talkative_is_what_prints_each_option(text: str, talkative: bool) -> None:
+    """Above information, by any of its levels, ffmpeg shows what was added to its options."""
+    command = parse_command(["ffmpeg", *text.split(), "-i", "a", "b"])
+    assert command is not None
+    assert command.talkative is talkative
+
+
 def test_expected_lengths_come_from_limits() -> None:
     """`-t`, `-to` and `-frames:v` say how long the output will be."""
 
@@ -116,21 +137,6 @@ def test_no_job_without_input_and_output() -> None:
 def test_any_command_line_is_read_without_an_error(arguments: list[str]) -> None:
     """Whatever the arguments, reading them never raises."""
     parse_command(["ffmpeg", *arguments])
-
-
-def test_the_program_is_known_by_its_name() -> None:
-    """Versioned and static builds are ffmpeg; its sisters and other programs are not."""
-    for name in (
-        "ffmpeg",
-        "/usr/bin/ffmpeg",
-        "ffmpeg.exe",
-        "ffmpeg7",
-        "ffmpeg-linux64-v7.0",
-        b"ffmpeg",
-    ):
-        assert is_ffmpeg(name), name
-    for other in ("ffprobe", "ffplay", "ffmpegthumbnailer", "python", "", None, 3):
-        assert not is_ffmpeg(other), other
 
 
 def test_hardware_is_told_by_the_name() -> None:

@@ -30,7 +30,10 @@ def stable(stderr: bytes) -> list[str]:
     return [line for line in lines if line and "Lsize" not in line and "size=" not in line]
 
 
-@pytest.mark.parametrize("options", [(), ("-v", "error"), ("-hide_banner", "-nostats")])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-v", "error"), ("-v", "verbose"), ("-v", "debug"), ("-hide_banner", "-nostats")],
+)
 def test_stdout_and_stderr_are_those_of_a_plain_run(ffmpeg: Any, options: tuple[str, ...]) -> None:
     """The caller reads the same bytes from stdout and the same lines from stderr."""
     command = ffmpeg.encode("x", options=options, codec="mpeg4")[:-1]
@@ -60,7 +63,7 @@ def test_an_inherited_stderr_is_the_callers(ffmpeg: Any) -> None:
 
 
 def test_the_callers_own_progress_and_report_stay(ffmpeg: Any) -> None:
-    """An own `-progress` reaches the caller, and the job is followed by its end alone."""
+    """An own `-progress` reaches the caller, and what `communicate` returns of it is all we read."""
     command = ffmpeg.encode("a.mp4", options=("-v", "error", "-progress", "pipe:1"))
     report = ffmpeg.folder / "report.log"
     environment = {**os.environ, "FFREPORT": f"file={report}:level=32"}
@@ -68,7 +71,7 @@ def test_the_callers_own_progress_and_report_stay(ffmpeg: Any) -> None:
     assert b"progress=end" in done.stdout
     assert "Stream mapping" in report.read_text()
     (session,) = followed.sessions()
-    assert (session.state, session.frames) == ("ok", None)
+    assert (session.state, session.frames) == ("ok", 50)
 
 
 def test_without_closing_descriptors_the_job_is_followed_by_its_end(ffmpeg: Any) -> None:
@@ -76,6 +79,25 @@ def test_without_closing_descriptors_the_job_is_followed_by_its_end(ffmpeg: Any)
     subprocess.run(ffmpeg.encode("a.mp4"), close_fds=False, stderr=subprocess.DEVNULL, check=True)
     (session,) = followed.sessions()
     assert (session.state, session.exit_code, session.frames) == ("ok", 0, None)
+
+
+def test_a_program_without_own_streams_is_followed_as_well(ffmpeg: Any) -> None:
+    """Where 0, 1 and 2 are free, what is added takes none of them: they are the child's streams."""
+    command = [*ffmpeg.encode("x", options=("-v", "error"), codec="mpeg4")[:-1], "-bitexact"]
+    command += ["-f", "nut", "pipe:1"]
+    with suppress_instrumentation():
+        plain = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    output = ffmpeg.folder / "daemon.nut"
+    script = f"""
+        import os, subprocess, otel_studio_instrumentation_ffmpeg as followed
+        followed.FFmpegInstrumentor().instrument()
+        os.closerange(0, 3)
+        with open({str(output)!r}, "wb", buffering=0) as file:
+            os._exit(subprocess.run({command!r}, stdout=file).returncode
+                     or followed.sessions()[0].frames != 50)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    assert output.read_bytes() == plain
 
 
 def test_own_descriptors_are_passed_on(ffmpeg: Any) -> None:
@@ -116,7 +138,7 @@ def test_a_child_killed_from_outside_failed(ffmpeg: Any) -> None:
     command = ffmpeg.encode("a.mp4", frames=100_000, options=("-v", "error", "-re"))
     with subprocess.Popen(command) as child:
         wait_until(lambda: followed.sessions()[0].frames)
-        os.kill(child.pid, signal.SIGKILL)
+        subprocess.run(["kill", "-KILL", str(child.pid)], check=True)
         assert child.wait() == -signal.SIGKILL
     assert ffmpeg.spans()[0].attributes["error.type"] == "SIGKILL"
     assert followed.statistics().failed_encodes == 1
@@ -288,6 +310,7 @@ def test_uninstrument_restores_and_follows_to_the_end(ffmpeg: Any) -> None:
     for owner in (subprocess.Popen, asyncio.subprocess.Process):
         for name in ("__init__", "wait", "communicate", "send_signal", "kill", "terminate"):
             assert not hasattr(getattr(owner, name), "__wrapped__"), (owner, name)
+    assert {type(each) for each in (os.kill, os.killpg)} == {type(len)}
     subprocess.run(ffmpeg.encode("b.mp4"), stderr=subprocess.DEVNULL, check=True)
     assert child.wait() == 0
     assert followed.wait_until_idle()

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
 
-_EXECUTABLE = re.compile(r"^ffmpeg(?:[-_.]?\d[\w.]*|-[\w.-]+)?(?:\.exe)?$", re.IGNORECASE)
 _SIZE = re.compile(r"^(\d+)x(\d+)$")
 _SCALE = re.compile(r"(?:^|,)scale=(?:w=)?(\d+):(?:h=)?(\d+)(?:[:,]|$)")
 _TIME = re.compile(r"^(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)$")
@@ -25,8 +21,16 @@ _FLAGS = frozenset({
 })
 # fmt: on
 
-#: Numeric and named log levels at or above which ffmpeg prints informational lines.
-_LOUD_LEVELS = frozenset({"info", "verbose", "debug", "trace"})
+#: Log levels by name: below `info` ffmpeg prints no informational lines, above it also what it
+#: does with each of its options and descriptors.
+_LEVELS = {
+    "quiet": -8, "panic": 0, "fatal": 8, "error": 16, "warning": 24, "info": 32, "verbose": 40,
+    "debug": 48, "trace": 56,
+}  # fmt: skip
+_INFO = 32
+
+#: Where `-progress` goes that is one of the caller's own streams.
+_OWN_STREAMS = {"-": 1, "pipe:": 1, "pipe:1": 1, "pipe:2": 2}
 
 _RAW_CODECS = frozenset({"rawvideo", "wrapped_avframe"})
 _NAMED_SIZES = {"vga": "640x480", "hd480": "852x480", "hd720": "1280x720", "hd1080": "1920x1080"}
@@ -34,7 +38,22 @@ _NAMED_SIZES = {"vga": "640x480", "hd480": "852x480", "hd720": "1280x720", "hd10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """What an ffmpeg command line says; `None` for what it leaves to ffmpeg."""
+    """What an ffmpeg command line says; `None` for what it leaves to ffmpeg.
+
+    Attributes:
+        operation: `encode`, `decode` or `remux`.
+        codec: of the first video output, or of the sound where there is none.
+        resolution: `WIDTHxHEIGHT` of that output.
+        frame_rate: frames per second of that output.
+        expected_seconds: length that the options allow it.
+        expected_frames: frames that the options allow it.
+        has_one_output: there is one output, which goes to one place.
+        quiet: ffmpeg prints no informational lines.
+        talkative: ffmpeg prints what it makes of each option.
+        has_progress: the caller has a `-progress` of its own.
+        progress_stream: 1 or 2, where that is the child's stdout or stderr.
+        has_report: the caller has a `-report` of its own.
+    """
 
     operation: str
     codec: str | None
@@ -42,22 +61,12 @@ class Command:
     frame_rate: float | None
     expected_seconds: float | None
     expected_frames: int | None
+    has_one_output: bool
     quiet: bool
+    talkative: bool
     has_progress: bool
+    progress_stream: int | None
     has_report: bool
-
-
-def is_ffmpeg(executable: Any) -> bool:
-    """Return whether a program is ffmpeg, by its file name (`ffmpeg`, `ffmpeg6`, `ffmpeg.exe`).
-
-    Args:
-        executable: text, bytes or path of the program.
-    """
-    try:
-        name = Path(os.fsdecode(executable)).name
-    except TypeError:
-        return False
-    return _EXECUTABLE.match(name) is not None
 
 
 def parse_command(arguments: Sequence[str]) -> Command | None:
@@ -71,6 +80,7 @@ def parse_command(arguments: Sequence[str]) -> Command | None:
         'libx264'
     """
     shared: dict[str, str] = {}
+    levels: list[int | None] = []
     inputs: list[dict[str, str]] = []
     outputs: list[dict[str, str]] = []
     pending: dict[str, str] = {}
@@ -93,6 +103,8 @@ def parse_command(arguments: Sequence[str]) -> Command | None:
             pending = {}
         else:
             pending[name] = shared[name] = value
+            if name in ("v", "loglevel"):
+                levels.append(_log_level(value))
     if not inputs or not outputs:
         return None
     output = next((each for each in outputs if "vn" not in each), outputs[0])
@@ -103,8 +115,11 @@ def parse_command(arguments: Sequence[str]) -> Command | None:
         frame_rate=_number(_option(output, "r")),
         expected_seconds=_expected_seconds(inputs, output),
         expected_frames=_whole(_option(output, "frames") or output.get("vframes")),
-        quiet=_is_quiet(shared),
+        has_one_output=len(outputs) == 1 and outputs[0].get("f") != "tee",
+        quiet=bool(levels) and all(level is not None and level < _INFO for level in levels),
+        talkative=any(level is None or level > _INFO for level in levels),
         has_progress="progress" in shared,
+        progress_stream=_OWN_STREAMS.get(shared.get("progress", "")),
         has_report="report" in shared,
     )
 
@@ -202,15 +217,12 @@ def parse_time(text: str) -> float | None:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def _is_quiet(options: dict[str, str]) -> bool:
-    """Return whether ffmpeg prints no informational line on its stderr."""
-    level = options.get("loglevel", options.get("v"))
-    if level is None:
-        return False
-    last = level.split("+")[-1].lower()
-    if last.isdigit():
-        return int(last) < 32
-    return last not in _LOUD_LEVELS and last in {"quiet", "panic", "fatal", "error", "warning"}
+def _log_level(text: str) -> int | None:
+    """Return a level such as `error`, `16` or `repeat+level+error`; `None` for an unknown one."""
+    last = text.rsplit("+", maxsplit=1)[-1].lower()
+    if last in ("repeat", "level", "time", "datetime"):  # flags alone leave the level as it is
+        return _INFO
+    return int(last) if last.isdecimal() else _LEVELS.get(last)
 
 
 def _number(text: str | None) -> float | None:
@@ -224,4 +236,4 @@ def _number(text: str | None) -> float | None:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() else None
+    return int(text) if text is not None and text.isdecimal() else None

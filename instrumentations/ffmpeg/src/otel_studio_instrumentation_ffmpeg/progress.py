@@ -13,6 +13,7 @@ _STREAM = re.compile(r"^\s*Stream #(\d+:\d+).*?: Video: ")
 _SIZE = re.compile(r"[ ,](\d{2,5}x\d{2,5})[ ,\[]")
 _RATE = re.compile(r"([\d.]+)(k?) fps")
 _MAPPING = re.compile(r"Stream #\S+ -> #(\S+) \((\S+) \((\S+)\) -> (\S+) \((\S+)\)\)")
+_STATISTIC = re.compile(r"(\w+)= *(\S+)")
 _DURATION = re.compile(r"^\s*Duration: ([\d:.]+),")
 
 #: Lines that ffmpeg and its encoders print after, or instead of, the reason of a failure.
@@ -91,6 +92,10 @@ class LogReader:
         self.resolution: str | None = None
         self.frame_rate: float | None = None
         self.expected_seconds: float | None = None
+        #: The last line of statistics that was seen, whole lines of it alone.
+        self.statistics: Progress | None = None
+        #: Set once ffmpeg said that it ends because of a `q` on its stdin.
+        self.stopped_by_key = False
         self._rest = b""
         self._section = ""
         self._codecs: dict[str, tuple[str, str]] = {}
@@ -132,6 +137,12 @@ class LogReader:
         if not line.strip():
             return
         self._last.append(line)
+        if line.startswith(("frame=", "size=")):
+            self.statistics = _statistics(line) or self.statistics
+            return
+        if line.startswith("[q] command received"):
+            self.stopped_by_key = True
+            return
         if line.startswith(("Input #", "Output #", "Stream mapping:")):
             self._section = line.split(maxsplit=1)[0]
             return
@@ -160,6 +171,20 @@ class LogReader:
         self.resolution = size.group(1) if size is not None else None
         if rate is not None:
             self.frame_rate = float(rate.group(1)) * (1000 if rate.group(2) else 1)
+
+
+def _statistics(line: str) -> Progress | None:
+    """Return what a line of statistics says; its size is rounded to KiB and so is left out."""
+    if " speed=" not in line:
+        return None
+    values = dict(_STATISTIC.findall(line))
+    return Progress(
+        frames=_whole(values.get("frame")),
+        dropped_frames=_whole(values.get("drop")),
+        bitrate_kbps=_number(values.get("bitrate", "").removesuffix("kbits/s")),
+        output_seconds=parse_time(values.get("time", "")),
+        speed=_number(values.get("speed", "").removesuffix("x")),
+    )
 
 
 def last_error_line(lines: Iterable[str]) -> str | None:

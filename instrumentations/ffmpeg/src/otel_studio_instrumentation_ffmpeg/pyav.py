@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled, unwrap
 
-from .jobs import CANCELLED, ERROR, OK, Job, JobBook
+from .jobs import CANCELLED, ERROR, OK, Ending, Job, JobBook
 from .progress import Progress
 from .safety import report_failure
 
@@ -82,13 +82,12 @@ class _Track:
         error = error or self.error
         self.error = None
         if error is None:
-            self.book.end(job, OK, ended_ns)
+            ending = Ending(OK, ended_ns)
         elif not isinstance(error, Exception):  # cancelled, or the program is on its way out
-            self.book.end(job, CANCELLED, ended_ns)
+            ending = Ending(CANCELLED, ended_ns)
         else:
-            job.error = str(error)
-            job.error_type = _type_name(error)
-            self.book.end(job, ERROR, ended_ns)
+            ending = Ending(ERROR, ended_ns, error=str(error), error_type=_type_name(error))
+        self.book.end(job, ending)
 
 
 class _Followed(_Proxy):

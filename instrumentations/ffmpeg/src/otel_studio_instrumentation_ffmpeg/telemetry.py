@@ -11,7 +11,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Status, StatusCode
 
 from .codecs import hardware_kind
-from .jobs import CANCELLED, ERROR, Job, JobBook, total_fps
+from .jobs import CANCELLED, ERROR, Ending, Job, JobBook, total_fps
 from .safety import report_failure
 from .version import __version__
 
@@ -38,7 +38,7 @@ class SpanMaker:
         except Exception as error:
             report_failure("starting the span of an ffmpeg job", error)
 
-    def job_ended(self, job: Job) -> None:
+    def job_ended(self, job: Job, ending: Ending) -> None:
         """End the job's span with its final figures."""
         span = job.span
         if span is None:
@@ -46,13 +46,13 @@ class SpanMaker:
         job.span = None
         try:
             if span.is_recording():
-                span.set_attributes(_attributes(job))
-                if job.state == CANCELLED:
+                span.set_attributes(_attributes(job, ending))
+                if ending.state == CANCELLED:
                     _mark_cancelled(span)
-                elif job.state == ERROR:
-                    span.set_attribute("error.type", job.error_type or "_OTHER")
-                    span.set_status(Status(StatusCode.ERROR, job.error))
-            span.end(job.started_wall_ns + job.duration_ns(job.ended_ns or 0))
+                elif ending.state == ERROR:
+                    span.set_attribute("error.type", ending.error_type or "_OTHER")
+                    span.set_status(Status(StatusCode.ERROR, ending.error))
+            span.end(job.started_wall_ns + (ending.ended_ns or job.started_ns) - job.started_ns)
         except Exception as error:
             report_failure("ending the span of an ffmpeg job", error)
 
@@ -65,7 +65,7 @@ def _mark_cancelled(span: trace.Span) -> None:
         take_outcome("cancelled")
 
 
-def _attributes(job: Job) -> dict[str, Any]:
+def _attributes(job: Job, ending: Ending) -> dict[str, Any]:
     progress = job.progress
     bitrate = progress.bitrate_kbps
     known = {
@@ -81,7 +81,7 @@ def _attributes(job: Job) -> dict[str, Any]:
         "ffmpeg.output.duration": progress.output_seconds,
         "ffmpeg.speed": progress.speed,
         "process.pid": job.pid,
-        "process.exit.code": job.exit_code,
+        "process.exit.code": ending.exit_code,
     }
     return {name: value for name, value in known.items() if value is not None}
 
@@ -126,6 +126,12 @@ class Gauges:
             "Jobs ended, by outcome.",
         )
         meter.create_observable_counter(
+            "otel_studio.ffmpeg.session.duration",
+            [self._seconds],
+            "s",
+            "Time that the ended jobs took together: by their number it is the average.",
+        )
+        meter.create_observable_counter(
             "otel_studio.ffmpeg.frames", [self._frames], "{frame}", "Frames done."
         )
         meter.create_observable_gauge(
@@ -159,6 +165,12 @@ class Gauges:
             return
         for (operation, outcome), count in self.book.outcomes().items():
             yield Observation(count, {"ffmpeg.operation": operation, "ffmpeg.outcome": outcome})
+
+    def _seconds(self, _: CallbackOptions) -> Iterable[Observation]:
+        if self.book is None:
+            return
+        for (operation, outcome), seconds in self.book.seconds().items():
+            yield Observation(seconds, {"ffmpeg.operation": operation, "ffmpeg.outcome": outcome})
 
     def _frames(self, _: CallbackOptions) -> Iterable[Observation]:
         if self.book is None:
