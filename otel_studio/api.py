@@ -104,6 +104,7 @@ __all__ = [
     "get_all_metrics",
     "get_cache_alerts",
     "get_cache_performance_metrics",
+    "get_encode_performance_metrics",
     "get_error_statistics",
     "get_gpu_utilization_metrics",
     "get_latency_buckets",
@@ -300,6 +301,15 @@ def get_gpu_utilization_metrics() -> list[GpuMetrics]:
     `otel_studio.configure().gpu.reason`.
     """
     return _queries().get_gpu_utilization_metrics()
+
+
+def get_encode_performance_metrics() -> EncodePerformance:
+    """Return how the encodes of this process do, with a GPU and without one.
+
+    They are told by whoever runs or follows encoders, as the package for ffmpeg and PyAV does: a
+    figure that nobody tells is `None`. Beside each GPU they are `performance_metrics`.
+    """
+    return _queries().get_encode_performance_metrics()
 
 
 def get_memory_usage_metrics() -> MemoryUsage:

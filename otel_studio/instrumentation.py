@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from otel_studio.base.locks import new_lock
     from otel_studio.caches import UNKNOWN_KEY, Cache, CacheReading
     from otel_studio.caches.patches import Function, Patches
-    from otel_studio.gpu.encoders import EncodeSource, EncodeStatistics, register_encode_source
+    from otel_studio.gpu.encoders import (
+        EncodeSource,
+        EncodeStatistics,
+        RunningEncode,
+        register_encode_source,
+    )
     from otel_studio.operations.binding import outcome_of
 
 __all__ = [
@@ -30,6 +35,7 @@ __all__ = [
     "EncodeStatistics",
     "Function",
     "Patches",
+    "RunningEncode",
     "new_lock",
     "outcome_of",
     "register_encode_source",
@@ -47,6 +53,7 @@ __getattr__, __dir__ = lazy_names(
         "EncodeStatistics": "otel_studio.gpu.encoders",
         "Function": "otel_studio.caches.patches",
         "Patches": "otel_studio.caches.patches",
+        "RunningEncode": "otel_studio.gpu.encoders",
         "new_lock": "otel_studio.base.locks",
         "outcome_of": "otel_studio.operations.binding",
         "register_encode_source": "otel_studio.gpu.encoders",

@@ -20,7 +20,7 @@ from otel_studio.registry.operation_records import (
 if TYPE_CHECKING:
     from otel_studio.assembly.studio import Studio
     from otel_studio.caches.cache_records import CacheAlert, CachePerformance
-    from otel_studio.gpu.gpu_records import GpuMetrics
+    from otel_studio.gpu.gpu_records import EncodePerformance, GpuMetrics
     from otel_studio.logs.level_counts import LogCount
     from otel_studio.process.memory_alerts import MemoryThresholds
     from otel_studio.process.memory_records import MemoryUsage
@@ -155,6 +155,10 @@ class Queries:
     def get_gpu_utilization_metrics(self) -> list[GpuMetrics]:
         """Return one record per GPU; an empty list where there is none."""
         return self._studio.gpu.utilization_metrics()
+
+    def get_encode_performance_metrics(self) -> EncodePerformance:
+        """Return how the encodes of this process do, with a GPU and without one."""
+        return self._studio.gpu.encode_performance()
 
     def get_memory_usage_metrics(self) -> MemoryUsage:
         """Return the memory of the process, and by service where it is tracked."""

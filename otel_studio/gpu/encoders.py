@@ -17,6 +17,21 @@ from otel_studio.operations.seat import Seat
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RunningEncode(Record):
+    """One encode that runs now, as who follows it knows it; `None` is unknown.
+
+    Attributes:
+        pid: the process that encodes, as this process numbers it.
+        bitrate_mbps: of its output so far, in megabits a second.
+        duration_seconds: the length of its output so far.
+    """
+
+    pid: int
+    bitrate_mbps: float | None = None
+    duration_seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EncodeStatistics(Record):
     """The encodes of this process, as one source knows them; `None` is unknown.
 
@@ -27,6 +42,7 @@ class EncodeStatistics(Record):
         failed_encodes: encodes that failed since the source began.
         hardware_acceleration_active: whether a running encode uses a hardware encoder.
         completed_encodes: encodes that completed, the weight of the average.
+        running: the encodes that run now in processes of their own.
     """
 
     encode_fps: float | None = None
@@ -35,6 +51,7 @@ class EncodeStatistics(Record):
     failed_encodes: int | None = None
     hardware_acceleration_active: bool | None = None
     completed_encodes: int | None = None
+    running: tuple[RunningEncode, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,6 +171,7 @@ def statistics_of(parts: Collection[EncodePart]) -> EncodeStatistics:
         failed_encodes=total(part.failed for part in parts),
         hardware_acceleration_active=_any(part.told.hardware_acceleration_active for part in parts),
         completed_encodes=total(part.completed for part in parts),
+        running=tuple(encode for part in parts for encode in part.told.running),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Sequence
 
 from otel_studio.base.record import Record, iso_time, megabytes
-from otel_studio.gpu.encoders import EncodeStatistics
+from otel_studio.gpu.encoders import EncodeStatistics, RunningEncode
 from otel_studio.gpu.reading import GpuReading
 from otel_studio.gpu.tiers import (
     DeviceSnapshot,
@@ -29,6 +31,9 @@ class EncodingSession(Record):
         resolution: as "1920x1080".
         fps: frames encoded per second, the driver's moving average.
         latency: time to encode a frame in milliseconds, the driver's moving average.
+        bitrate_mbps: of the output so far, in megabits a second; known where the process is an
+            encode of ours, by what the encoder reports, else `None`.
+        duration_seconds: the length of the output so far, likewise.
     """
 
     session_id: int
@@ -37,6 +42,8 @@ class EncodingSession(Record):
     resolution: str
     fps: float
     latency: float
+    bitrate_mbps: float | None = None
+    duration_seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,8 +192,8 @@ def _describe(device: DeviceSnapshot, share: ProcessShare, encodes: EncodeStatis
         temperature_celsius=fast.temperature,
         power_usage_watts=fast.power,
         active_encoders=medium.active_encoders,
-        encoding_sessions=_sessions(medium.sessions),
-        performance_metrics=_performance(encodes),
+        encoding_sessions=_sessions(medium.sessions, encodes.running),
+        performance_metrics=performance_of(encodes),
         device_id=device.identity.uuid,
         name=device.identity.name,
         model=device.identity.model,
@@ -218,23 +225,36 @@ def _describe(device: DeviceSnapshot, share: ProcessShare, encodes: EncodeStatis
     )
 
 
-def _sessions(sessions: tuple[EncoderSession, ...] | None) -> list[EncodingSession] | None:
+def _sessions(
+    sessions: tuple[EncoderSession, ...] | None, running: Sequence[RunningEncode]
+) -> list[EncodingSession] | None:
     if sessions is None:
         return None
-    return [
-        EncodingSession(
-            session_id=session.session_id,
-            pid=session.pid,
-            codec=session.codec,
-            resolution=f"{session.width}x{session.height}",
-            fps=session.fps,
-            latency=session.latency * 1_000,
+    # A report is of one process: of several sessions or encodes in it, none is told apart.
+    open_in = Counter(session.pid for session in sessions)
+    encodes_in = Counter(encode.pid for encode in running)
+    ours = {encode.pid: encode for encode in running if encodes_in[encode.pid] == 1}
+    nothing = RunningEncode(0)
+    found = []
+    for session in sessions:
+        encode = ours.get(session.pid, nothing) if open_in[session.pid] == 1 else nothing
+        found.append(
+            EncodingSession(
+                session_id=session.session_id,
+                pid=session.pid,
+                codec=session.codec,
+                resolution=f"{session.width}x{session.height}",
+                fps=session.fps,
+                latency=session.latency * 1_000,
+                bitrate_mbps=encode.bitrate_mbps,
+                duration_seconds=encode.duration_seconds,
+            )
         )
-        for session in sessions
-    ]
+    return found
 
 
-def _performance(encodes: EncodeStatistics) -> EncodePerformance:
+def performance_of(encodes: EncodeStatistics) -> EncodePerformance:
+    """Return how encodes do, as queries answer it."""
     return EncodePerformance(
         encode_fps=encodes.encode_fps,
         queue_length=encodes.queue_length,

@@ -16,7 +16,7 @@ from otel_studio.base.reading import process_epoch
 from otel_studio.base.worker import Worker
 from otel_studio.gpu import gpu_records
 from otel_studio.gpu.encoders import EncodeSources, sources_of
-from otel_studio.gpu.gpu_records import GpuMetrics
+from otel_studio.gpu.gpu_records import EncodePerformance, GpuMetrics
 from otel_studio.gpu.nvml import Bindings, load_bindings
 from otel_studio.gpu.own_process import OwnProcess
 from otel_studio.gpu.reader import GpuReader
@@ -181,6 +181,10 @@ class GpuMonitor:
             []
         """
         return gpu_records.utilization_metrics(self.reading())
+
+    def encode_performance(self) -> EncodePerformance:
+        """Return how the encodes of this process do, also where there is no GPU."""
+        return gpu_records.performance_of(self._encode_sources.statistics())
 
     @property
     def reason(self) -> str | None:

@@ -6,12 +6,19 @@ import pytest
 
 import otel_studio
 from fake_nvml import FakeDriver
+from otel_studio import api
 from otel_studio.base.guard import internal_errors
 from otel_studio.gpu import encoders
-from otel_studio.gpu.encoders import EncodeSources, EncodeStatistics, register_encode_source
+from otel_studio.gpu.encoders import (
+    EncodeSources,
+    EncodeStatistics,
+    RunningEncode,
+    register_encode_source,
+)
 from otel_studio.gpu.gpu_records import EncodePerformance
 from otel_studio.gpu.monitor import GpuMonitor
 from otel_studio.operations import seat
+from otel_studio.testing import isolated
 
 
 class _Source:
@@ -98,3 +105,58 @@ def test_the_sources_of_the_process(driver: FakeDriver) -> None:
     assert encoders.sources_of(seat.current()).statistics().failed_encodes == 5
     remove()
     assert encoders.sources_of(seat.current()).statistics() == EncodeStatistics()
+
+
+class Running:
+    """A source that tells of encodes in processes of their own."""
+
+    def __init__(self, *running: RunningEncode) -> None:
+        self.running = running
+
+    def encode_statistics(self) -> EncodeStatistics:
+        return EncodeStatistics(running=self.running)
+
+
+def test_a_session_of_an_encode_of_ours_has_what_it_reports(
+    driver: FakeDriver, monitor: GpuMonitor, sources: EncodeSources
+) -> None:
+    """By its process; of a session of somebody else's nothing is known."""
+    sources.register(Running(RunningEncode(4711, 2.5, 12.0), RunningEncode(9, 1.0, 1.0)))
+    monitor.sample()
+    ours, other = monitor.utilization_metrics()[0].encoding_sessions or ()
+    assert (ours.pid, ours.bitrate_mbps, ours.duration_seconds) == (4711, 2.5, 12.0)
+    assert (other.pid, other.bitrate_mbps, other.duration_seconds) == (4712, None, None)
+
+
+def test_what_cannot_be_told_apart_is_not_told(
+    driver: FakeDriver, monitor: GpuMonitor, sources: EncodeSources
+) -> None:
+    """Two encodes in one process, and two sessions of one encode."""
+    two = RunningEncode(4711, 2.5, 12.0), RunningEncode(4711, 1.0, 1.0)
+    remove = sources.register(Running(*two))
+    monitor.sample()
+    sessions = monitor.utilization_metrics()[0].encoding_sessions or ()
+    assert [each.bitrate_mbps for each in sessions] == [None, None]
+    remove()
+    sources.register(Running(RunningEncode(4711, 2.5, 12.0)))
+    driver.change({"0.session.1": "12 4711 1 3840 2160 56 4300"})
+    monitor.sample(10**15)
+    sessions = monitor.utilization_metrics()[0].encoding_sessions or ()
+    assert [(each.pid, each.duration_seconds) for each in sessions] == [(4711, None)] * 2
+
+
+def test_encodes_are_told_without_a_gpu() -> None:
+    """By the query of their own; nobody tells before a source is there."""
+    with isolated():
+        assert api.get_gpu_utilization_metrics() == []
+        assert api.get_encode_performance_metrics() == EncodePerformance()
+        remove = register_encode_source(Still())
+        assert api.get_encode_performance_metrics().encode_fps == 30.0
+        remove()
+
+
+class Still:
+    """A source that always says the same."""
+
+    def encode_statistics(self) -> EncodeStatistics:
+        return EncodeStatistics(encode_fps=30.0)

@@ -239,7 +239,8 @@ def test_records_are_json(driver: FakeDriver, monitor: GpuMonitor) -> None:
         "performance_metrics",
     } <= data.keys()
     assert data["encoding_sessions"][0].keys() == {
-        *("session_id", "pid", "codec", "resolution", "fps", "latency")
+        *("session_id", "pid", "codec", "resolution", "fps", "latency"),
+        *("bitrate_mbps", "duration_seconds"),
     }
     assert data["performance_metrics"] == dict.fromkeys(
         (

@@ -224,6 +224,7 @@ assert_type(api.get_slow_operations(limit=3, by="p95"), list[SlowOperation])
 assert_type(api.get_latency_buckets("cache-service", "get"), list[LatencyBucket])
 assert_type(api.set_memory_alert_thresholds({"max_memory_mb": 500}), MemoryThresholds)
 api.set_memory_alert_thresholds({"max_process_utilization": 0.9, "max_fragmentation": None})
+assert_type(api.get_encode_performance_metrics(), api.EncodePerformance)
 
 queries = Queries(studio)
 assert_type(queries.get_all_metrics(), list[ServiceSummary])

@@ -14,6 +14,9 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
+from otel_studio.gpu.encoders import sources_of
+from otel_studio.operations import seat
+
 from parts import need, wait_until
 
 ENCODE = (("ffmpeg.operation", "encode"),)
@@ -207,3 +210,22 @@ def test_jobs_are_operations_of_otel_studio(ffmpeg: Any) -> None:
         encodes = studio.api.get_service_metrics("ffmpeg").operation_metrics["encode"]
     assert (encodes.count, encodes.errors, encodes.cancelled, encodes.active) == (3, 1, 1, 0)
     assert "none: No such file or directory" in (encodes.last_error or "")
+
+
+def test_an_encode_that_runs_is_told_of_to_otel_studio(ffmpeg: Any) -> None:
+    """Its process, and bitrate and length of its output so far, by what ffmpeg reports."""
+    source = ["-re", "-f", "lavfi", "-i", "testsrc=duration=60:size=320x240:rate=25"]
+    command = [ffmpeg.program, "-v", "error", *source, "-c:v", "mpeg4", "-f", "mpegts"]
+    with subprocess.Popen([*command, "-y", str(ffmpeg.folder / "slow.ts")]) as child:
+
+        def told() -> Any:
+            running = sources_of(seat.current()).statistics().running
+            return [each for each in running if (each.duration_seconds or 0) > 0.3]
+
+        wait_until(told, 20, "a report")
+        [encode] = told()
+        child.terminate()
+    assert encode.pid == child.pid
+    assert 0 < encode.duration_seconds < 60
+    assert 0 < encode.bitrate_mbps < 50
+    assert sources_of(seat.current()).statistics().running == ()

@@ -63,7 +63,7 @@ def test_an_inherited_stderr_is_the_callers(ffmpeg: Any) -> None:
 
 
 def test_the_callers_own_progress_and_report_stay(ffmpeg: Any) -> None:
-    """An own `-progress` reaches the caller, and what `communicate` returns of it is all we read."""
+    """An own `-progress` reaches the caller; what `communicate` returns of it is all we read."""
     command = ffmpeg.encode("a.mp4", options=("-v", "error", "-progress", "pipe:1"))
     report = ffmpeg.folder / "report.log"
     environment = {**os.environ, "FFREPORT": f"file={report}:level=32"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .jobs import JobBook
@@ -29,6 +29,9 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
 
         def encode_statistics(self) -> Any:
             figures = book.statistics()
+            more = {}
+            if hasattr(studio, "RunningEncode"):  # an older one does not ask for them
+                more["running"] = tuple(_running(book, studio.RunningEncode))
             return studio.EncodeStatistics(
                 encode_fps=figures.encode_fps,
                 queue_length=figures.queue_length,
@@ -36,6 +39,7 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
                 failed_encodes=figures.failed_encodes,
                 hardware_acceleration_active=figures.hardware_acceleration_active,
                 completed_encodes=figures.completed_encodes,
+                **more,
             )
 
     try:
@@ -44,3 +48,15 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
         report_failure("offering encode statistics to OTel Studio", error)
         return None
     return remove
+
+
+def _running(book: JobBook, make: Callable[..., Any]) -> Iterator[Any]:
+    """Yield the encodes that run in processes of their own, by what ffmpeg reports."""
+    for session in book.sessions(running=True):
+        if session.operation == "encode" and session.pid is not None:
+            kilobits = session.bitrate_kbps
+            yield make(
+                pid=session.pid,
+                bitrate_mbps=None if kilobits is None else kilobits / 1_000,
+                duration_seconds=session.output_seconds,
+            )
