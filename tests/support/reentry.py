@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -25,7 +26,11 @@ class _Finalized:
         self.use()
 
 
-def interrupted(use: Callable[[], object], inside: Callable[[], object]) -> None:
+def interrupted(
+    use: Callable[[], object],
+    inside: Callable[[], object],
+    beside: Callable[[], object] | None = None,
+) -> None:
     """Use something until handlers and finalizers have used it often enough meanwhile.
 
     A lock that either could wait for stops the test for good, until its timeout.
@@ -33,7 +38,15 @@ def interrupted(use: Callable[[], object], inside: Callable[[], object]) -> None
     Args:
         use: what the main thread does, again and again.
         inside: what handlers and finalizers do.
+        beside: what another thread does meanwhile.
     """
+    is_over = threading.Event()
+
+    def go_on_beside() -> None:
+        while beside is not None and not is_over.is_set():
+            beside()
+
+    other = threading.Thread(target=go_on_beside, daemon=True)
     handled: list[int] = []
     finalized: list[int] = []
 
@@ -43,6 +56,7 @@ def interrupted(use: Callable[[], object], inside: Callable[[], object]) -> None
 
     before, thresholds = signal.signal(signal.SIGPROF, handle), gc.get_threshold()
     gc.set_threshold(20, 2, 2)
+    other.start()
     signal.setitimer(signal.ITIMER_PROF, _INTERVAL, _INTERVAL)
     try:
         while min(len(handled), len(finalized)) < INTERRUPTS:
@@ -50,6 +64,8 @@ def interrupted(use: Callable[[], object], inside: Callable[[], object]) -> None
             use()
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        is_over.set()
         gc.set_threshold(*thresholds)
         gc.collect()
         signal.signal(signal.SIGPROF, before)
+    other.join()

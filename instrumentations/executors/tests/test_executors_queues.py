@@ -249,3 +249,38 @@ def test_a_queue_that_is_shut_down_at_once_is_empty() -> None:
     (found,) = book.statistics()
     (entry,) = book.entries()
     assert (found.length, found.oldest_wait_ms, len(entry._put_at)) == (0, None, 0)
+    assert found.items_taken == 0
+
+
+def test_an_item_put_by_another_way_has_no_time_of_another() -> None:
+    """As many came as had gone: by their number alone they could not be told apart."""
+    clock = StepClock()
+    book = QueueBook(clock)
+    jobs: queue.Queue[object] = queue.Queue()
+    book.watch("jobs", jobs)
+    jobs.put(object())
+    clock.advance(10)
+    kept = [jobs.queue.pop(), object()]
+    jobs.queue.append(kept[1])
+    clock.advance(1)
+    assert jobs.get() is kept[1]
+    (found,) = book.statistics()
+    assert (found.items_taken, found.max_wait_ms) == (0, None)
+
+
+@pytest.mark.only_where(hasattr(queue.Queue, "shutdown"), "Python 3.13, which shuts queues down")
+async def test_an_asyncio_queue_that_is_shut_down_at_once_has_dropped_its_items() -> None:
+    """Nobody has taken them; what is taken from one that is shut down later counts."""
+    clock = StepClock()
+    book = QueueBook(clock)
+    dropped: Any = asyncio.Queue()
+    book.watch("dropped", dropped)
+    dropped.put_nowait("a")
+    dropped.shutdown(immediate=True)
+    drained: Any = asyncio.Queue()
+    book.watch("drained", drained)
+    drained.put_nowait("a")
+    drained.shutdown()
+    drained.get_nowait()
+    taken = {each.name: each.items_taken for each in book.statistics()}
+    assert taken == {"dropped": 0, "drained": 1}

@@ -77,6 +77,50 @@ def test_figures_are_asked_over_the_clients_own_way(
     assert (tunnel.hits, tunnel.entries) == (1, 1)
 
 
+def test_two_ways_of_one_name_are_two_servers(
+    caches: CacheRegistry, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Classes of the same name, and one class that is told different things."""
+
+    class Told(redis.Connection):
+        """Goes where it is told beside its host and port."""
+
+        def __init__(self, where: int, **options: Any) -> None:
+            super().__init__(**options)
+            self.where = where
+
+        def _connect(self) -> Any:
+            return socket.create_connection(("127.0.0.1", self.where))
+
+    with RedisServer(tmp_path / "other") as other:
+        ports = (redis_server.port, other.port)
+        pools = [
+            redis.ConnectionPool(connection_class=_tunnel_to(port), host="server", port=1)
+            for port in ports
+        ] + [
+            redis.ConnectionPool(connection_class=Told, where=port, host="server", port=1)
+            for port in ports
+        ]
+        with contextlib.closing(redis.Redis.from_url(redis_server.url)) as direct:
+            direct.flushall()
+        clients = [redis.Redis(connection_pool=pool) for pool in pools]
+        clients[0].set("a", 1)
+        clients[1].mset({f"k{number}": number for number in range(7)})
+        for client in clients:
+            client.get("a")
+        records = _records(caches)
+        for pool in pools:
+            pool.disconnect()
+
+    entries = {name: record.entries for name, record in records.items() if "server:1" in name}
+    assert entries == {
+        "server:1 (Tunnel)": 1,
+        "server:1 (Tunnel 2)": 7,
+        "server:1 (Told)": 1,
+        "server:1 (Told 2)": 7,
+    }
+
+
 async def test_an_asyncio_connection_of_the_programs_own_is_not_asked_for(
     caches: CacheRegistry, redis_server: RedisServer, close: Any
 ) -> None:
@@ -126,6 +170,31 @@ def test_a_user_who_may_not_ask_is_not_asked_again(
         client.get("nothing")
         [record] = _records(caches).values()
     assert record.entries is not None
+
+
+def test_providers_of_credentials_are_one_user(
+    caches: CacheRegistry, redis_server: RedisServer
+) -> None:
+    """An object for each client is no reason to ask again for each."""
+    with contextlib.closing(redis.Redis.from_url(redis_server.url)) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-info")
+
+    class Provider(redis.CredentialProvider):
+        def get_credentials(self) -> tuple[str, str]:
+            return "app", "pw"
+
+    def refusals() -> int:
+        with contextlib.closing(redis.Redis.from_url(redis_server.url)) as admin:
+            return int(admin.info("commandstats").get("cmdstat_info", {}).get("rejected_calls", 0))
+
+    before = refusals()
+    for _ in range(5):
+        with contextlib.closing(
+            redis.Redis(port=redis_server.port, credential_provider=Provider())
+        ) as client:
+            client.get("nothing")
+            caches.poll()
+    assert refusals() - before == 1
 
 
 def test_a_server_without_the_command_is_left_alone(

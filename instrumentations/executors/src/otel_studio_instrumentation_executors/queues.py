@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -35,12 +36,14 @@ class _WatchedQueue:
         self._queue = weakref.ref(watched)
         self._monotonic_ns = monotonic_ns
         self._takes_oldest = _order_of(watched)
-        # Re-entrant: a finalizer or a signal handler may use the queue, or ask for its figures.
-        self._lock = threading.RLock()
-        #: When each item was put there, in the queue's own order; `None` where that is not known.
-        self._put_at: deque[int | None] = deque()
+        #: Which item was put there and when, in the queue's own order; `None` where that is not
+        #: known. Changed with the queue's own lock held, or on its loop's thread.
+        self._put_at: deque[tuple[int, int] | None] = deque()
         #: Waits of items taken that are not added up yet.
         self._waits: deque[int] = deque()
+        # Re-entrant: a finalizer or a signal handler may ask for figures inside. Nothing of the
+        # queue's is called with it held: another thread may hold the queue's lock and come here.
+        self._folding = threading.RLock()
         self._is_folding = False
         self._taken = self._wait_ns = self._max_wait_ns = 0
         if self._takes_oldest is not None:
@@ -54,37 +57,39 @@ class _WatchedQueue:
         put, get, put_at = watched._put, watched._get, self._put_at
 
         def timed_put(item: Any) -> None:
-            with self._lock:
-                self._follow(watched_size())
-                put(item)
-                put_at.append(self._monotonic_ns())
+            self._follow()
+            put(item)
+            put_at.append((id(item), self._monotonic_ns()))
 
         def timed_get() -> Any:
-            with self._lock:
-                self._follow(watched_size())
-                item = get()
-                since = None
-                if put_at:
-                    since = put_at.popleft() if self._takes_oldest else put_at.pop()
-            if since is not None:
-                self._waits.append(max(0, self._monotonic_ns() - since))
-                if len(self._waits) > _MAX_WAITS:
+            self._follow()
+            known = (put_at.popleft() if self._takes_oldest else put_at.pop()) if put_at else None
+            item = get()
+            if known is None or _is_dropping(watched_now()):
+                return item
+            if known[0] != id(item):  # others have come and gone by another way
+                put_at.clear()
+                return item
+            self._waits.append(max(0, self._monotonic_ns() - known[1]))
+            if len(self._waits) > _MAX_WAITS and self._folding.acquire(blocking=False):
+                try:  # else whoever is at it goes on to these
                     self._fold()
+                finally:
+                    self._folding.release()
             return item
 
-        def watched_size() -> int:
-            queue = self._queue()
-            return 0 if queue is None else _items_of(queue)
-
+        watched_now = self._queue
         # What is in the queue already waits since an unknown time.
         put_at.extend([None] * _items_of(watched))
         watched._put, watched._get = timed_put, timed_get
 
-    def _follow(self, length: int) -> None:
+    def _follow(self) -> None:
         """Forget the times of items that have gone or come by another way than put and get.
 
         Which of them that were is not known, unless all have gone.
         """
+        watched = self._queue()
+        length = 0 if watched is None else _items_of(watched)
         if len(self._put_at) != length:
             self._put_at.clear()
             self._put_at.extend([None] * length)
@@ -98,7 +103,7 @@ class _WatchedQueue:
 
     def renew_lock(self) -> None:
         """Have a lock that is free, in a forked child."""
-        self._lock = threading.RLock()
+        self._folding = threading.RLock()
         self._is_folding = False
 
     def is_gone(self) -> bool:
@@ -118,26 +123,33 @@ class _WatchedQueue:
             return None
         length = _length(watched)
         capacity = _capacity(watched)
-        with self._lock:
-            self._fold()
-            oldest = None
-            if self._takes_oldest is not None:
-                self._follow(_items_of(watched))
-                if self._put_at:
-                    oldest = self._put_at[0 if self._takes_oldest else -1]
-            taken = self._taken
-            return QueueStatistics(
-                name=self.name,
-                length=length,
-                capacity=capacity,
-                saturation=min(1.0, length / capacity) if capacity and length is not None else None,
-                items_taken=taken,
-                average_wait_ms=self._wait_ns / taken / 1e6 if taken else None,
-                max_wait_ms=self._max_wait_ns / 1e6 if taken else None,
-                oldest_wait_ms=(
-                    (self._monotonic_ns() - oldest) / 1e6 if oldest is not None else None
-                ),
-            )
+        oldest = self._oldest(watched)
+        self._fold()
+        taken, wait_ns, max_wait_ns = self._taken, self._wait_ns, self._max_wait_ns
+        return QueueStatistics(
+            name=self.name,
+            length=length,
+            capacity=capacity,
+            saturation=min(1.0, length / capacity) if capacity and length is not None else None,
+            items_taken=taken,
+            average_wait_ms=wait_ns / taken / 1e6 if taken else None,
+            max_wait_ms=max_wait_ns / 1e6 if taken else None,
+            oldest_wait_ms=(self._monotonic_ns() - oldest) / 1e6 if oldest is not None else None,
+        )
+
+    def _oldest(self, watched: Any) -> int | None:
+        """Return when the item to be taken next was put there, `None` where that is not known."""
+        if self._takes_oldest is None:
+            return None
+        length, put_at = _items_of(watched), self._put_at
+        if not length:
+            # Emptied at once, perhaps: a put enters its item first, a get leaves its time first.
+            put_at.clear()
+        try:
+            known = put_at[0 if self._takes_oldest else -1] if len(put_at) == length else None
+        except IndexError:  # taken meanwhile
+            return None
+        return None if known is None else known[1]
 
     def waited_seconds(self) -> float:
         """Return the time that all items taken have waited, in seconds."""
@@ -146,7 +158,7 @@ class _WatchedQueue:
 
     def _fold(self) -> None:
         """Add up the waits of items taken."""
-        with self._lock:
+        with self._folding:
             if self._is_folding:  # what has interrupted it would be overwritten
                 return
             self._is_folding = True
@@ -228,6 +240,12 @@ def _order_of(watched: Any) -> bool | None:
             if (own._put, own._get) == (kind._put, kind._get):
                 return takes_oldest
     return None
+
+
+def _is_dropping(watched: Any) -> bool:
+    """Tell whether items are thrown away: by `shutdown(immediate=True)`, of Python 3.13."""
+    is_shut = getattr(watched, "is_shutdown", False) or getattr(watched, "_is_shutdown", False)
+    return bool(is_shut) and sys._getframe(2).f_code.co_name == "shutdown"
 
 
 def _items_of(watched: Any) -> int:

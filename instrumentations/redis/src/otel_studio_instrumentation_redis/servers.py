@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -20,6 +21,11 @@ from otel_studio.instrumentation import (
 )
 
 SERVICE = "redis"
+
+#: Users who may not ask, and ways to connect, that are remembered.
+_MOST_REMEMBERED = 1_000
+
+_SCALARS = (str, bytes, bool, int, float, type(None))
 
 #: Seconds for a server to answer when it is asked for its figures.
 _TIMEOUT = 2.0
@@ -58,8 +64,9 @@ class Servers:
         self._lock = new_lock()
         self._recorders: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()
         self._watches: dict[str, Watch] = {}
+        self._own_ways = OwnWays()
         #: Servers, with the users who may not ask them.
-        self._refused: set[tuple[str, str]] = set()
+        self._refused: dict[tuple[str, str], None] = {}
         self._on = True
 
     def stop(self) -> None:
@@ -83,18 +90,60 @@ class Servers:
             return None
 
     def _begin(self, owner: Any) -> Cache:
-        name = _name(owner)
         with self._lock:
+            name = self._own_ways.name(owner)
             recorder: Cache = self._source.cache(name, service=SERVICE)
             watch = self._watches.get(name)
             asking = name, _user(owner)
             if asking not in self._refused and (watch is None or not watch.add(owner)):
                 watch = self._watches[name] = Watch(
-                    owner, lambda: self._on, lambda: self._refused.add(asking)
+                    owner, lambda: self._on, lambda: self._refuse(asking)
                 )
                 recorder.attach(watch.read, remote=True, from_now=True)
             self._recorders[owner] = recorder
             return recorder
+
+    def _refuse(self, asking: tuple[str, str]) -> None:
+        if len(self._refused) >= _MOST_REMEMBERED:
+            self._refused.pop(next(iter(self._refused)))
+        self._refused[asking] = None
+
+
+class OwnWays:
+    """Names the servers of clients; those with a connection class of their own one by one.
+
+    Such a class knows where its server is by more than host and port: two classes of one name, and
+    two pools that give one class different arguments, are two servers.
+    """
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakKeyDictionary[type, dict[Any, str]] = weakref.WeakKeyDictionary()
+        self._numbers: Counter[str] = Counter()
+
+    def name(self, owner: Any) -> str:
+        """Return the name of an owner's server.
+
+        Args:
+            owner: what holds the connections of a client of the program.
+        """
+        address = _name(owner)
+        kind = None if _manager(owner) is not None else owner.connection_class
+        if kind is None or kind in _KINDS or getattr(owner, "service_name", None) is not None:
+            return address
+        told = frozenset(
+            (name, value if isinstance(value, _SCALARS) else id(value))
+            for name, value in owner.connection_kwargs.items()
+        )
+        names = self._known.setdefault(kind, {})
+        found = names.get(told)
+        if found is None:
+            found = f"{address} ({kind.__name__})"
+            self._numbers[found] += 1
+            if self._numbers[found] > 1:
+                found = f"{found[:-1]} {self._numbers[found]})"
+            if len(names) < _MOST_REMEMBERED:
+                names[told] = found
+        return found
 
 
 class Watch:
@@ -202,19 +251,18 @@ def _name(owner: Any) -> str:
     if master is not None:
         return str(master)
     if "path" in arguments:
-        name = str(arguments["path"])
-    else:
-        name = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
-    kind = owner.connection_class
-    return name if kind in _KINDS else f"{name} ({kind.__name__})"
+        return str(arguments["path"])
+    return f"{arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
 
 
 def _user(owner: Any) -> str:
     """Return who asks: other credentials may be allowed what these are not."""
     manager = _manager(owner)
     arguments = owner.connection_kwargs if manager is None else manager.connection_kwargs
-    who = arguments.get("credential_provider") or arguments.get("username")
-    return "default" if who is None else str(who)
+    provider = arguments.get("credential_provider")
+    if provider is not None:  # asking it for a name may cost a token
+        return f"{type(provider).__module__}.{type(provider).__qualname__}"
+    return str(arguments.get("username") or "default")
 
 
 def _addresses(owner: Any) -> dict[str, dict[str, Any]]:
