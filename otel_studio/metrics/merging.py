@@ -76,7 +76,7 @@ def _one_metric(one: Metric, other: Metric) -> Metric:
     points: dict[Any, Any] = {_key(point): point for point in data.data_points}
     for point in other.data.data_points:
         known = points.get(_key(point))
-        points[_key(point)] = point if known is None else _one_point(known, point)
+        points[_key(point)] = point if known is None else one_point(known, point)
     added = dataclasses.replace(data, data_points=[*points.values()])  # type: ignore[arg-type]
     return dataclasses.replace(one, data=added)
 
@@ -85,11 +85,17 @@ def _key(point: Any) -> Any:
     return frozenset((name, repr(value)) for name, value in (point.attributes or {}).items())
 
 
-def _one_point(one: Any, other: Any) -> Any:
+def one_point(one: Any, other: Any) -> Any:
+    """Return two points of one sum or histogram, counted side by side, as one.
+
+    Args:
+        one: whose attributes it has.
+        other: of the same kind; a histogram with other bounds is left out.
+    """
     start = min(one.start_time_unix_nano or 0, other.start_time_unix_nano or 0)
     if hasattr(one, "value"):
         return dataclasses.replace(one, start_time_unix_nano=start, value=one.value + other.value)
-    if tuple(one.explicit_bounds) != tuple(other.explicit_bounds):
+    if not have_equal_bounds(one, other):
         return one
     return dataclasses.replace(
         one,
@@ -100,3 +106,8 @@ def _one_point(one: Any, other: Any) -> Any:
         min=min(one.min, other.min),
         max=max(one.max, other.max),
     )
+
+
+def have_equal_bounds(one: Any, other: Any) -> bool:
+    """Tell whether two points of histograms can be added up."""
+    return tuple(one.explicit_bounds) == tuple(other.explicit_bounds)

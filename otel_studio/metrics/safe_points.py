@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics.export import (
 
 from otel_studio.base.resources import safe_resource, safe_scope
 from otel_studio.base.text import safe_attributes, safe_line
+from otel_studio.metrics.merging import have_equal_bounds, one_point
 
 _Part = TypeVar("_Part", bound=Any)
 _NUMBERS: Final = frozenset((bool, int, float))
@@ -97,28 +98,13 @@ def _added(points: Iterable[Any], are_sums: bool) -> Iterable[Any]:
         known = found.get(key)
         if known is None:
             found[key] = point
-        elif are_sums:
-            found[key] = dataclasses.replace(point, value=known.value + point.value)
-        elif isinstance(point, HistogramDataPoint) and _have_equal_bounds(known, point):
-            found[key] = _histogram_sum(known, point)
+        elif are_sums or (
+            isinstance(point, HistogramDataPoint) and have_equal_bounds(known, point)
+        ):
+            found[key] = one_point(known, point)
         else:
             found[key] = point  # of two values of a gauge, the later one
     return found.values()
-
-
-def _have_equal_bounds(one: HistogramDataPoint, other: HistogramDataPoint) -> bool:
-    return list(one.explicit_bounds) == list(other.explicit_bounds)
-
-
-def _histogram_sum(one: HistogramDataPoint, other: HistogramDataPoint) -> HistogramDataPoint:
-    return dataclasses.replace(
-        other,
-        count=one.count + other.count,
-        sum=one.sum + other.sum,
-        bucket_counts=[a + b for a, b in zip(one.bucket_counts, other.bucket_counts, strict=True)],
-        min=min(one.min, other.min),
-        max=max(one.max, other.max),
-    )
 
 
 def _is_same(one: object, other: object) -> bool:

@@ -20,6 +20,7 @@ from opentelemetry.sdk.metrics.export import Gauge, Histogram, Sum
 
 from otel_studio.base.guard import warn_once
 from otel_studio.exporters.prometheus._otel_private import sanitize_attribute
+from otel_studio.metrics.merging import one_point
 
 _SCOPE_LABELS: Final = frozenset({"otel_scope_name", "otel_scope_version", "otel_scope_schema_url"})
 _OF_A_HISTOGRAM: Final = _SCOPE_LABELS | {"le"}
@@ -92,7 +93,9 @@ def with_distinct_labels(data: Any) -> Any:
         labels = distinct(point.attributes or {}, of_histogram=of_histogram)
         spelled = frozenset((sanitize_attribute(name), _text(labels[name])) for name in labels)
         made = dataclasses.replace(point, attributes=labels)
-        points[spelled] = _one(data, points[spelled], made) if spelled in points else made
+        if spelled in points and not isinstance(data, Gauge):  # of which the later one stands
+            made = one_point(points[spelled], made)
+        points[spelled] = made
     return with_points(data, list(points.values()))
 
 
@@ -103,21 +106,3 @@ def with_points(data: Any, points: list[Any]) -> Any:
     if isinstance(data, Gauge):
         return Gauge(points)
     return Histogram(points, data.aggregation_temporality)
-
-
-def _one(data: Any, one: Any, other: Any) -> Any:
-    """Return the point of two whose labels are the same."""
-    if isinstance(data, Sum):
-        return dataclasses.replace(other, value=one.value + other.value)
-    if isinstance(data, Gauge):
-        return other
-    if tuple(one.explicit_bounds) != tuple(other.explicit_bounds):
-        return one
-    return dataclasses.replace(
-        other,
-        count=one.count + other.count,
-        sum=one.sum + other.sum,
-        bucket_counts=[a + b for a, b in zip(one.bucket_counts, other.bucket_counts, strict=True)],
-        min=min(one.min, other.min),
-        max=max(one.max, other.max),
-    )
