@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import multiprocessing
 import queue
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -204,7 +206,6 @@ def test_a_queue_that_is_emptied_at_once_keeps_no_times(make: Callable[[], Any])
     inside.clear()
     (empty,) = book.statistics()
     assert (empty.length, empty.oldest_wait_ms, empty.items_taken) == (0, None, 0)
-    assert len(entry._put_at) == 0
     for _ in range(100):
         jobs.put_nowait("old")
     inside.clear()
@@ -236,20 +237,89 @@ def test_an_item_that_goes_by_another_way_leaves_the_others_unknown() -> None:
     assert (taken.items_taken, taken.max_wait_ms) == (1, 1000.0)
 
 
-@pytest.mark.only_where(hasattr(queue.Queue, "shutdown"), "Python 3.13, which shuts queues down")
-def test_a_queue_that_is_shut_down_at_once_is_empty() -> None:
-    """`shutdown(immediate=True)` takes every item out."""
+@pytest.mark.parametrize("make", [queue.Queue, queue.LifoQueue, asyncio.Queue])
+def test_an_item_in_the_place_of_another_has_no_time(make: Callable[[], Any]) -> None:
+    """What was put into the queue's own container while as much was taken out is unknown."""
     clock = StepClock()
     book = QueueBook(clock)
-    jobs: Any = queue.Queue()
+    jobs = make()
     book.watch("jobs", jobs)
-    jobs.put("a")
+    inside = jobs._queue if isinstance(jobs, asyncio.Queue) else jobs.queue
+    for item in ("a", "b", "c"):
+        jobs.put_nowait(item)
+    clock.advance(10)
+    inside.clear()
+    inside.extend(["d", "e", "f"])
+    assert book.statistics()[0].oldest_wait_ms is None
+    for _ in range(3):
+        jobs.get_nowait()
+    assert book.statistics()[0].items_taken == 0
+    jobs.put_nowait("g")
     clock.advance(1)
-    jobs.shutdown(immediate=True)
-    (found,) = book.statistics()
-    (entry,) = book.entries()
-    assert (found.length, found.oldest_wait_ms, len(entry._put_at)) == (0, None, 0)
-    assert found.items_taken == 0
+    assert book.statistics()[0].oldest_wait_ms == 1000.0
+    jobs.get_nowait()
+    (taken,) = book.statistics()
+    assert (taken.items_taken, taken.max_wait_ms) == (1, 1000.0)
+
+
+def test_items_are_not_kept_alive() -> None:
+    """What left by another way is freed at once, though its time is still there."""
+
+    class Item:
+        pass
+
+    jobs: queue.Queue[Item] = queue.Queue()
+    book = QueueBook()
+    book.watch("jobs", jobs)
+    jobs.put(Item())
+    item = weakref.ref(jobs.queue[0])
+    book.statistics()
+    jobs.queue.clear()
+    assert item() is None
+
+
+def test_asking_waits_for_nobody_who_has_the_queue() -> None:
+    """A finalizer inside of the question waits for the queue; who has the queue goes on."""
+    is_inside, queue_is_held = threading.Event(), threading.Event()
+    finalizers: list[Callable[[], None]] = []
+    ticks = itertools.count()
+
+    def clock() -> int:
+        while finalizers and threading.current_thread() is asker:
+            finalizers.pop()()
+        return next(ticks)
+
+    def finalizer() -> None:
+        is_inside.set()
+        queue_is_held.wait(10)
+        jobs.put("from a finalizer")
+
+    def ask() -> None:
+        finalizers.append(finalizer)
+        book.statistics()
+
+    jobs: Any = queue.Queue()
+    book = QueueBook(clock)
+    book.watch("jobs", jobs)
+    jobs.put("first")
+    followed_put = jobs._put
+
+    def put(item: str) -> None:
+        if item == "of another thread":
+            queue_is_held.set()
+        followed_put(item)
+
+    jobs._put = put
+    asker = threading.Thread(target=ask, daemon=True)
+    other = threading.Thread(target=jobs.put, args=("of another thread",), daemon=True)
+    asker.start()
+    assert is_inside.wait(10)
+    other.start()
+    asker.join(10)
+    other.join(10)
+    assert not asker.is_alive()
+    assert not other.is_alive()
+    assert sorted(jobs.queue) == ["first", "from a finalizer", "of another thread"]
 
 
 def test_an_item_put_by_another_way_has_no_time_of_another() -> None:
@@ -269,18 +339,36 @@ def test_an_item_put_by_another_way_has_no_time_of_another() -> None:
 
 
 @pytest.mark.only_where(hasattr(queue.Queue, "shutdown"), "Python 3.13, which shuts queues down")
-async def test_an_asyncio_queue_that_is_shut_down_at_once_has_dropped_its_items() -> None:
-    """Nobody has taken them; what is taken from one that is shut down later counts."""
+@pytest.mark.parametrize("make", [queue.Queue, queue.LifoQueue, asyncio.Queue])
+def test_items_that_a_shutdown_drops_are_not_taken(make: Callable[[], Any]) -> None:
+    """`shutdown(immediate=True)` takes every item out; they have waited for nothing."""
     clock = StepClock()
     book = QueueBook(clock)
-    dropped: Any = asyncio.Queue()
-    book.watch("dropped", dropped)
-    dropped.put_nowait("a")
-    dropped.shutdown(immediate=True)
-    drained: Any = asyncio.Queue()
-    book.watch("drained", drained)
-    drained.put_nowait("a")
-    drained.shutdown()
-    drained.get_nowait()
-    taken = {each.name: each.items_taken for each in book.statistics()}
-    assert taken == {"dropped": 0, "drained": 1}
+    jobs = make()
+    book.watch("jobs", jobs)
+    for item in ("a", "b", "c"):
+        jobs.put_nowait(item)
+    clock.advance(1)
+    jobs.get_nowait()
+    clock.advance(1)
+    jobs.shutdown(immediate=True)
+    (found,) = book.statistics()
+    (entry,) = book.entries()
+    assert (found.length, found.oldest_wait_ms, len(entry._put_at)) == (0, None, 0)
+    assert (found.items_taken, found.max_wait_ms) == (1, 1000.0)
+
+
+@pytest.mark.only_where(hasattr(queue.Queue, "shutdown"), "Python 3.13, which shuts queues down")
+def test_a_queue_that_is_shut_down_gives_what_it_has() -> None:
+    """`shutdown()` drops nothing: what is taken afterwards counts; unwatched, it is as it was."""
+    clock = StepClock()
+    book = QueueBook(clock)
+    jobs: Any = queue.Queue()
+    book.watch("jobs", jobs)
+    jobs.put("a")
+    jobs.shutdown()
+    clock.advance(1)
+    assert jobs.get() == "a"
+    assert book.statistics()[0].max_wait_ms == 1000.0
+    book.unwatch("jobs")
+    assert not {"_put", "_get", "shutdown"} & vars(jobs).keys()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +15,6 @@ from otel_studio_instrumentation_executors import (
     watch_queue,
 )
 from otel_studio_instrumentation_executors.pools import PoolFigures
-from otel_studio_instrumentation_executors.queues import QueueBook
 
 from reentry import interrupted
 
@@ -59,27 +57,6 @@ def test_nothing_waits_for_what_it_has_interrupted() -> None:
     unwatch_queue("shared")
     unwatch_queue("own")
     unwatch_queue("jobs")
-
-
-def test_a_queue_is_used_while_its_figures_are_asked_for() -> None:
-    """A finalizer inside of the question may wait for what another thread is inside of."""
-    jobs: queue.Queue[int] = queue.Queue()
-    book = QueueBook()
-    book.watch("jobs", jobs)
-    (entry,) = book.entries()
-
-    def use() -> None:
-        for _ in range(3_000):
-            jobs.put(1)
-            jobs.get()
-
-    other = threading.Thread(target=use, daemon=True)
-    with entry._folding:  # as inside of `statistics()`
-        other.start()
-        other.join(20)
-        assert not other.is_alive()
-    (found,) = book.statistics()
-    assert found.items_taken == 3_000
 
 
 def test_no_item_is_counted_twice_or_lost() -> None:

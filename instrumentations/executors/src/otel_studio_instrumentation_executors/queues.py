@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
-import sys
 import threading
 import time
 import weakref
@@ -14,6 +14,7 @@ from typing import Any
 
 from .records import QueueStatistics
 from .safety import report_failure
+from .waits import Waits
 
 #: Whether the oldest item is taken first, by the class whose order a queue keeps.
 _TAKES_OLDEST: dict[type[Any], bool] = {
@@ -24,37 +25,39 @@ _TAKES_OLDEST: dict[type[Any], bool] = {
 }
 
 
-#: Waits kept before they are added up.
-_MAX_WAITS = 1_000
+#: The identity of an item, which keeps nothing alive, and when it was put there, in nanoseconds.
+_Put = tuple[int, int]
 
 
 class _WatchedQueue:
-    """One queue: its length is asked for, the times of its items are kept beside them."""
+    """One queue: its length is asked for, the times of its items are kept beside them.
+
+    The times change only inside the queue's own puts and gets, which it orders by itself; whoever
+    asks only reads. A lock here would be one that a finalizer, which waits for the queue, could
+    keep from whoever has the queue.
+    """
 
     def __init__(self, name: str, watched: Any, monotonic_ns: Callable[[], int]) -> None:
         self.name = name
         self._queue = weakref.ref(watched)
         self._monotonic_ns = monotonic_ns
         self._takes_oldest = _order_of(watched)
-        #: Which item was put there and when, in the queue's own order; `None` where that is not
-        #: known. Changed with the queue's own lock held, or on its loop's thread.
-        self._put_at: deque[tuple[int, int] | None] = deque()
-        #: Waits of items taken that are not added up yet.
-        self._waits: deque[int] = deque()
-        # Re-entrant: a finalizer or a signal handler may ask for figures inside. Nothing of the
-        # queue's is called with it held: another thread may hold the queue's lock and come here.
-        self._folding = threading.RLock()
-        self._is_folding = False
-        self._taken = self._wait_ns = self._max_wait_ns = 0
+        #: Of each item, in the queue's own order; `None` where that is not known.
+        self._put_at: deque[_Put | None] = deque()
+        self._waits = Waits()
+        #: Threads that shut the queue down: what they take out is dropped.
+        self._dropping: set[int] = set()
         if self._takes_oldest is not None:
             self._hook(watched)
 
     def _hook(self, watched: Any) -> None:
-        """Replace, on this object alone, the two methods that the classes offer for overriding.
+        """Replace, on this object alone, the methods that put an item in and take one out.
 
-        Both are called with the queue's own lock held, or on its loop's thread.
+        The classes offer them for overriding, and call them with the queue's own lock held, or on
+        its loop's thread.
         """
         put, get, put_at = watched._put, watched._get, self._put_at
+        pop = put_at.popleft if self._takes_oldest else put_at.pop
 
         def timed_put(item: Any) -> None:
             self._follow()
@@ -63,25 +66,37 @@ class _WatchedQueue:
 
         def timed_get() -> Any:
             self._follow()
-            known = (put_at.popleft() if self._takes_oldest else put_at.pop()) if put_at else None
             item = get()
-            if known is None or _is_dropping(watched_now()):
+            try:
+                known = pop()
+            except IndexError:  # another was taken meanwhile, by what has interrupted this
                 return item
-            if known[0] != id(item):  # others have come and gone by another way
-                put_at.clear()
+            if known is None:
                 return item
-            self._waits.append(max(0, self._monotonic_ns() - known[1]))
-            if len(self._waits) > _MAX_WAITS and self._folding.acquire(blocking=False):
-                try:  # else whoever is at it goes on to these
-                    self._fold()
-                finally:
-                    self._folding.release()
+            its_id, since = known
+            if its_id != id(item):
+                put_at.clear()  # items were exchanged: which of the others too is not known
+            elif not (self._dropping and threading.get_ident() in self._dropping):
+                self._waits.add(max(0, self._monotonic_ns() - since))
             return item
 
-        watched_now = self._queue
         # What is in the queue already waits since an unknown time.
         put_at.extend([None] * _items_of(watched))
         watched._put, watched._get = timed_put, timed_get
+        if hasattr(watched, "shutdown"):  # from Python 3.13 on
+            watched.shutdown = self._dropped_by(watched.shutdown)
+
+    def _dropped_by(self, shutdown: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(shutdown)
+        def dropping_shutdown(*args: Any, **kwargs: Any) -> Any:
+            here = threading.get_ident()
+            self._dropping.add(here)
+            try:
+                return shutdown(*args, **kwargs)
+            finally:
+                self._dropping.discard(here)
+
+        return dropping_shutdown
 
     def _follow(self) -> None:
         """Forget the times of items that have gone or come by another way than put and get.
@@ -98,13 +113,13 @@ class _WatchedQueue:
         """Give the queue its own methods back."""
         watched = self._queue()
         if watched is not None and self._takes_oldest is not None:
-            watched.__dict__.pop("_put", None)
-            watched.__dict__.pop("_get", None)
+            for name in ("_put", "_get", "shutdown"):
+                watched.__dict__.pop(name, None)
 
-    def renew_lock(self) -> None:
-        """Have a lock that is free, in a forked child."""
-        self._folding = threading.RLock()
-        self._is_folding = False
+    def after_fork(self) -> None:
+        """Forget what other threads of the parent were at, in a forked child."""
+        self._waits.after_fork()
+        self._dropping.clear()
 
     def is_gone(self) -> bool:
         """Return whether the program has dropped the queue."""
@@ -113,8 +128,7 @@ class _WatchedQueue:
     @property
     def taken(self) -> int:
         """Items taken whose waiting time was measured."""
-        self._fold()
-        return self._taken
+        return self._waits.so_far().items
 
     def statistics(self) -> QueueStatistics | None:
         """Return the figures, or `None` when the queue is gone."""
@@ -123,57 +137,42 @@ class _WatchedQueue:
             return None
         length = _length(watched)
         capacity = _capacity(watched)
-        oldest = self._oldest(watched)
-        self._fold()
-        taken, wait_ns, max_wait_ns = self._taken, self._wait_ns, self._max_wait_ns
+        waited = self._waits.so_far()
+        oldest = self._next_since(watched)
         return QueueStatistics(
             name=self.name,
             length=length,
             capacity=capacity,
             saturation=min(1.0, length / capacity) if capacity and length is not None else None,
-            items_taken=taken,
-            average_wait_ms=wait_ns / taken / 1e6 if taken else None,
-            max_wait_ms=max_wait_ns / 1e6 if taken else None,
+            items_taken=waited.items,
+            average_wait_ms=waited.total_ns / waited.items / 1e6 if waited.items else None,
+            max_wait_ms=waited.longest_ns / 1e6 if waited.items else None,
             oldest_wait_ms=(self._monotonic_ns() - oldest) / 1e6 if oldest is not None else None,
         )
 
-    def _oldest(self, watched: Any) -> int | None:
-        """Return when the item to be taken next was put there, `None` where that is not known."""
+    def _next_since(self, watched: Any) -> int | None:
+        """Return when the item to be taken next was put there; `None` where that is not known."""
         if self._takes_oldest is None:
             return None
-        length, put_at = _items_of(watched), self._put_at
-        if not length:
-            # Emptied at once, perhaps: a put enters its item first, a get leaves its time first.
-            put_at.clear()
+        place = 0 if self._takes_oldest else -1
         try:
-            known = put_at[0 if self._takes_oldest else -1] if len(put_at) == length else None
-        except IndexError:  # taken meanwhile
+            known = self._put_at[place]
+            if known is None or len(self._put_at) != _items_of(watched):
+                return None
+            its_id, since = known
+            return since if id(_inside_of(watched)[place]) == its_id else None
+        except (IndexError, TypeError):  # there is none, it was just taken, or not kept in a row
             return None
-        return None if known is None else known[1]
 
     def waited_seconds(self) -> float:
         """Return the time that all items taken have waited, in seconds."""
-        self._fold()
-        return self._wait_ns / 1e9
-
-    def _fold(self) -> None:
-        """Add up the waits of items taken."""
-        with self._folding:
-            if self._is_folding:  # what has interrupted it would be overwritten
-                return
-            self._is_folding = True
-            try:
-                while self._waits:
-                    wait_ns = self._waits.popleft()
-                    self._taken += 1
-                    self._wait_ns += wait_ns
-                    self._max_wait_ns = max(self._max_wait_ns, wait_ns)
-            finally:
-                self._is_folding = False
+        return self._waits.so_far().total_ns / 1e9
 
 
 class QueueBook:
     """The watched queues, by name; none is kept alive.
+
+    They are kept in a dict that changes in single steps, for the reason that they have no locks.
 
     Args:
         monotonic_ns: clock for waits, in nanoseconds.
@@ -181,8 +180,7 @@ class QueueBook:
 
     def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
-        self._lock = threading.RLock()
-        self._watched: dict[str, _WatchedQueue] = {}
+        self._watched: dict[_WatchedQueue, None] = {}
 
     def watch(self, name: str, watched: Any) -> None:
         """Watch a queue; the same name replaces the earlier one.
@@ -191,9 +189,8 @@ class QueueBook:
             name: what to call it.
             watched: an object with `qsize`.
         """
-        with self._lock:
-            self.unwatch(name)
-            self._watched[name] = _WatchedQueue(name, watched, self._monotonic_ns)
+        self.unwatch(name)
+        self._watched[_WatchedQueue(name, watched, self._monotonic_ns)] = None
 
     def unwatch(self, name: str) -> None:
         """Watch a queue no longer; an unknown name changes nothing.
@@ -201,30 +198,28 @@ class QueueBook:
         Args:
             name: as given to `watch`.
         """
-        with self._lock:
-            entry = self._watched.pop(name, None)
-            if entry is not None:
-                entry.unhook()
+        self._drop(lambda entry: entry.name == name)
 
     def unwatch_all(self) -> None:
         """Watch no queue any more."""
-        with self._lock:
-            for name in list(self._watched):
-                self.unwatch(name)
+        self._drop(lambda _entry: True)
 
     def after_fork(self) -> None:
-        """Have locks that are free, in a forked child."""
-        self._lock = threading.RLock()
-        for entry in self._watched.values():
-            entry.renew_lock()
+        """Forget what other threads of the parent were at, in a forked child."""
+        for entry in self._watched:
+            entry.after_fork()
 
     def entries(self) -> list[_WatchedQueue]:
         """Return the queues that still exist."""
-        with self._lock:
-            for name, entry in list(self._watched.items()):
-                if entry.is_gone():
-                    del self._watched[name]
-            return list(self._watched.values())
+        self._drop(_WatchedQueue.is_gone)
+        # Two threads may watch one name at once: the later one has it.
+        return list({entry.name: entry for entry in self._watched.copy()}.values())
+
+    def _drop(self, is_meant: Callable[[_WatchedQueue], bool]) -> None:
+        for entry in self._watched.copy():
+            if is_meant(entry):
+                self._watched.pop(entry, None)
+                entry.unhook()
 
     def statistics(self) -> list[QueueStatistics]:
         """Return the figures of each queue."""
@@ -242,10 +237,9 @@ def _order_of(watched: Any) -> bool | None:
     return None
 
 
-def _is_dropping(watched: Any) -> bool:
-    """Tell whether items are thrown away: by `shutdown(immediate=True)`, of Python 3.13."""
-    is_shut = getattr(watched, "is_shutdown", False) or getattr(watched, "_is_shutdown", False)
-    return bool(is_shut) and sys._getframe(2).f_code.co_name == "shutdown"
+def _inside_of(watched: Any) -> Any:
+    """Return what holds the items of a queue whose order is followed."""
+    return watched._queue if isinstance(watched, asyncio.Queue) else watched.queue
 
 
 def _items_of(watched: Any) -> int:
