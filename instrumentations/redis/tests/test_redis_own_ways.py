@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from otel_studio_instrumentation_redis import RedisCacheInstrumentor
+from otel_studio_instrumentation_redis import RedisCacheInstrumentor, servers, ways
 
 from otel_studio.base.clock import ManualClock
 from otel_studio.base.guard import forget_said, internal_errors
@@ -121,6 +122,65 @@ def test_two_ways_of_one_name_are_two_servers(
     }
 
 
+def test_pools_of_one_way_are_one_server(caches: CacheRegistry, redis_server: RedisServer) -> None:
+    """Objects of redis-py's own, a database or a name of the client are no other server."""
+    tunnel = _tunnel_to(redis_server.port)
+    pools = [
+        redis.ConnectionPool(connection_class=tunnel, host="server", port=1, db=number, **more)
+        for number, more in enumerate([{}, {"client_name": "app"}, {"socket_timeout": 1.0}])
+    ]
+    for pool in pools:
+        redis.Redis(connection_pool=pool).get("nothing")
+    [record] = _records(caches).values()
+    assert (record.cache, record.misses) == ("server:1 (Tunnel)", 3)
+    for pool in pools:
+        pool.disconnect()
+
+
+def test_a_way_in_the_place_of_one_that_is_over_is_asked_anew(
+    caches: CacheRegistry, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Ways that come and go take few names, and the figures are those of the one that is there."""
+    with contextlib.closing(redis.Redis.from_url(redis_server.url)) as direct:
+        direct.flushall()
+        direct.set("a", 1)
+
+    def entries_by(port: int) -> int | None:
+        pool = redis.ConnectionPool(connection_class=_tunnel_to(port), host="server", port=2)
+        redis.Redis(connection_pool=pool).get("a")
+        found = _records(caches)["server:2 (Tunnel)"].entries
+        pool.disconnect()
+        del pool
+        gc.collect()
+        caches.poll()  # finds nobody left to ask for
+        gc.collect()  # a class is freed by nothing else
+        return found
+
+    with RedisServer(tmp_path / "empty") as empty:
+        assert entries_by(redis_server.port) == 1
+        assert entries_by(empty.port) == 0
+        assert entries_by(redis_server.port) == 1
+    assert not any("Tunnel 2" in name for name in _records(caches))
+
+
+def test_more_ways_than_can_be_told_apart_share_a_name_that_says_so(
+    caches: CacheRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no figures of any server."""
+    monkeypatch.setattr(ways, "_MAX_WAYS", 2)
+    found = ways.Ways()
+    pools = [
+        redis.ConnectionPool(connection_class=_tunnel_to(1), host="server", port=3)
+        for _ in range(4)
+    ]
+    assert [(found.of(pool).name, found.of(pool).is_one) for pool in pools] == [
+        ("server:3 (Tunnel)", True),
+        ("server:3 (Tunnel 2)", True),
+        ("server:3 (Tunnel __other__)", False),
+        ("server:3 (Tunnel __other__)", False),
+    ]
+
+
 async def test_an_asyncio_connection_of_the_programs_own_is_not_asked_for(
     caches: CacheRegistry, redis_server: RedisServer, close: Any
 ) -> None:
@@ -195,6 +255,60 @@ def test_providers_of_credentials_are_one_user(
             client.get("nothing")
             caches.poll()
     assert refusals() - before == 1
+
+
+def test_a_refusal_ends_with_the_last_client(
+    caches: CacheRegistry, redis_server: RedisServer
+) -> None:
+    """What comes later may be another server, or another rule; and others ask meanwhile."""
+    port = redis_server.port
+    with contextlib.closing(redis.Redis.from_url(redis_server.url)) as admin:
+        admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-info")
+        app = redis.Redis(port=port, username="app", password="pw")
+        app.get("nothing")
+        [record] = _records(caches).values()
+        assert record.entries is None
+        other = redis.Redis(port=port)
+        other.get("nothing")
+        [record] = _records(caches).values()
+        assert record.entries is not None
+        other.close()
+        del other
+        gc.collect()
+        admin.execute_command("ACL", "SETUSER", "app", "+info")
+        [record] = _records(caches).values()
+        assert record.entries is None
+        app.close()
+        del app
+        gc.collect()
+        _records(caches)
+        with contextlib.closing(redis.Redis(port=port, username="app", password="pw")) as again:
+            again.get("nothing")
+            [record] = _records(caches).values()
+            assert record.entries is not None
+
+
+def test_refusals_are_bounded(caches: CacheRegistry, redis_server: RedisServer) -> None:
+    """A server that refused so many is asked as nobody more."""
+    users = [f"app{number}" for number in range(servers._MAX_REFUSED + 5)]
+    clients = []
+    with contextlib.closing(redis.Redis.from_url(redis_server.url)) as admin:
+        for user in users:
+            admin.execute_command("ACL", "SETUSER", user, "on", ">pw", "~*", "+@all", "-info")
+            clients.append(redis.Redis(port=redis_server.port, username=user, password="pw"))
+            clients[-1].get("nothing")
+
+        def rejected() -> int:
+            found = admin.info("commandstats").get("cmdstat_info", {})
+            return int(found.get("rejected_calls", 0))
+
+        before = rejected()
+        for _ in range(3):
+            caches.poll()
+        assert rejected() - before == servers._MAX_REFUSED
+        for client in clients:
+            client.close()
+        admin.execute_command("ACL", "DELUSER", *users)
 
 
 def test_a_server_without_the_command_is_left_alone(

@@ -12,7 +12,7 @@ import pytest
 import redis
 import redis.asyncio
 from otel_studio_instrumentation_redis import RedisCacheInstrumentor
-from otel_studio_instrumentation_redis.servers import _reading
+from otel_studio_instrumentation_redis.figures import reading_of
 
 from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.base.guard import forget_said, internal_errors
@@ -65,7 +65,7 @@ def test_fragmentation_is_a_share(used: int | None, held: int, share: float | No
     info = {"redis_version": "7.0.0", "used_memory_rss": held}
     if used is not None:
         info["used_memory"] = used
-    assert _reading([info]).fragmentation == share
+    assert reading_of([info]).fragmentation == share
 
 
 def test_evictions_of_the_server(caches: CacheRegistry, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def _order_of(watched: Any) -> bool | None:
 
 def _inside_of(watched: Any) -> Any:
     """Return what holds the items of a queue whose order is followed."""
-    return watched._queue if isinstance(watched, asyncio.Queue) else watched.queue
+    return getattr(watched, "_queue" if isinstance(watched, asyncio.Queue) else "queue")
 
 
 def _items_of(watched: Any) -> int:
