@@ -212,9 +212,9 @@ def _own_arguments(owner: Any) -> dict[str, Any]:
 def _arguments_of_redis() -> frozenset[str]:
     makers = {base for kind in KINDS for base in kind.__mro__ if "__init__" in vars(base)}
     makers |= {redis.RedisCluster, redis.asyncio.RedisCluster}
-    return frozenset(
-        name for maker in makers for name in inspect.signature(maker).parameters
-    ) | {"connection_class"}
+    return frozenset(name for maker in makers for name in inspect.signature(maker).parameters) | {
+        "connection_class"
+    }
 
 
 def _mark(value: Any) -> Any:
