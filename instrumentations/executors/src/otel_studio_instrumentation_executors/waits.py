@@ -8,6 +8,10 @@ from typing import NamedTuple
 _MAX_SUMS = 250
 
 
+#: As a plain tuple, which is made for each item: see `Waited`.
+_Sum = tuple[int, int, int]
+
+
 class Waited(NamedTuple):
     """What some items have waited.
 
@@ -30,7 +34,7 @@ class Waits:
     """
 
     def __init__(self) -> None:
-        self._sums: list[Waited] = []
+        self._sums: list[_Sum] = []
         self._is_folding = False
 
     def add(self, wait_ns: int) -> None:
@@ -39,7 +43,7 @@ class Waits:
         Args:
             wait_ns: how long it waited, in nanoseconds.
         """
-        self._sums.append(Waited(1, wait_ns, wait_ns))
+        self._sums.append((1, wait_ns, wait_ns))
         if len(self._sums) > _MAX_SUMS and not self._is_folding:
             self._fold()
 
@@ -61,9 +65,9 @@ class Waits:
             self._is_folding = False
 
 
-def _sum_of(parts: list[Waited]) -> Waited:
+def _sum_of(parts: list[_Sum]) -> Waited:
     return Waited(
-        sum(part.items for part in parts),
-        sum(part.total_ns for part in parts),
-        max((part.longest_ns for part in parts), default=0),
+        sum(part[0] for part in parts),
+        sum(part[1] for part in parts),
+        max((part[2] for part in parts), default=0),
     )
