@@ -50,9 +50,16 @@ def interrupted(
     handled: list[int] = []
     finalized: list[int] = []
 
+    is_handling = False
+
     def handle(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal is_handling
+        if is_handling:  # a handler that takes longer than the interval would never end
+            return
+        is_handling = True
         handled.append(1)
         inside()
+        is_handling = False
 
     before, thresholds = signal.signal(signal.SIGPROF, handle), gc.get_threshold()
     gc.set_threshold(20, 2, 2)
