@@ -126,7 +126,11 @@ WORK = """
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_script_without_a_handler(tmp_path: Path, receiver: Receiver, number: int) -> None:
     """Everything arrives once, and the parent sees the signal as the reason of its end."""
-    process = _script(tmp_path, receiver, CONFIGURE, WORK)
+    by_default = f"""
+    import signal
+    signal.signal({int(number)}, signal.SIG_DFL)  # these tests may run under nohup
+    """
+    process = _script(tmp_path, receiver, by_default, CONFIGURE, WORK)
     assert _ended(process, number) == -number
     assert _names(receiver) == ["pay"]
     assert _operations(receiver) == 1
