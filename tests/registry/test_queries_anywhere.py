@@ -121,7 +121,7 @@ def finish(**found):
 def run(folder: Path, program: str, **variables: str) -> dict[str, Any]:
     """Return what a program in that world found."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    seconds = proving.limit(25)
+    seconds = proving.limit(75)
     ended = run_program(
         folder,
         WORLD + program,
@@ -189,7 +189,7 @@ finish(interruptions=interruptions, errors=errors[:10])
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(proving.limit(50))
+@pytest.mark.timeout(proving.limit(120))
 def test_at_every_line_of_the_package(tmp_path: Path) -> None:
     """Whatever is interrupted, at any line, can be done again there, and so can all else."""
     found = run(tmp_path, AT_EVERY_LINE, WHOLE=str(int(proving.WHOLE)))
@@ -231,7 +231,7 @@ finish(handled=handled, errors=errors[:10])
 
 @pytest.mark.prove
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
-@pytest.mark.timeout(proving.limit(50))
+@pytest.mark.timeout(proving.limit(120))
 def test_from_a_signal_handler(tmp_path: Path) -> None:
     """A "dump your state" handler answers, whatever it interrupts."""
     found = run(tmp_path, FROM_A_SIGNAL, TIMES=str(proving.scaled(3_000)))
@@ -296,7 +296,7 @@ finish(ran=ran, errors=errors[:10])
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(proving.limit(50))
+@pytest.mark.timeout(proving.limit(120))
 @pytest.mark.parametrize("kind", ["__del__", "weakref"])
 def test_from_what_the_garbage_collector_runs(tmp_path: Path, kind: str) -> None:
     """A finalizer or a weak reference's callback runs at any allocation, in any lock of ours."""
@@ -373,7 +373,7 @@ finish(asked=asked, errors=errors[:10])
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(proving.limit(50))
+@pytest.mark.timeout(proving.limit(120))
 @pytest.mark.parametrize("kind", ["handler", "filter", "filter of a handler"])
 def test_from_the_programs_own_logging(tmp_path: Path, kind: str) -> None:
     """A handler or filter that asks us, beside threads whose folds have something to warn of."""
