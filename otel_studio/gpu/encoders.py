@@ -91,6 +91,10 @@ class EncodePart:
             spent_ns=subtracted(self.spent_ns, earlier.spent_ns),
         )
 
+    def without_running(self) -> EncodePart:
+        """Return the part without the encodes that run, which nobody could find by their ids."""
+        return dataclasses.replace(self, told=dataclasses.replace(self.told, running=()))
+
 
 class EncodeSource(Protocol):
     """Runs or watches encoders, and can say how they do."""

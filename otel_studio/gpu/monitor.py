@@ -15,7 +15,7 @@ from otel_studio.base.locks import new_lock, was_held_at_fork
 from otel_studio.base.reading import process_epoch
 from otel_studio.base.worker import Worker
 from otel_studio.gpu import gpu_records
-from otel_studio.gpu.encoders import EncodeSources, sources_of
+from otel_studio.gpu.encoders import EncodePart, EncodeSources, sources_of
 from otel_studio.gpu.gpu_records import EncodePerformance, GpuMetrics
 from otel_studio.gpu.nvml import Bindings, load_bindings
 from otel_studio.gpu.own_process import OwnProcess
@@ -195,7 +195,8 @@ class GpuMonitor:
     def _begin(self, reason: str) -> None:
         """Forget everything; what still reads with an earlier reader finds another one here."""
         self._schedule = Schedule()
-        reader = self._reader = GpuReader(self._given_process or OwnProcess(), self._load)
+        self._process = self._given_process or OwnProcess()
+        reader = self._reader = GpuReader(self._process, self._load)
         self._shown = _Shown(reason=reason)
         worker = self._worker = Worker(
             THREAD_NAME, lambda: self._look(worker, reader), interval=Tier.FAST.value
@@ -210,8 +211,21 @@ class GpuMonitor:
             process_epoch(),
             shown.reason,
             [device.as_of(now_ns) for device in shown.devices],
-            self._encode_sources.parts(unix_ns) if with_encodes else {},
+            self._encodes(unix_ns, shown) if with_encodes else {},
         )
+
+    def _encodes(self, unix_ns: int, shown: _Shown) -> dict[str, EncodePart]:
+        """Return what sources say; without the running ones where the driver counts otherwise."""
+        parts = self._encode_sources.parts(unix_ns)
+        listed = {
+            session.pid
+            for device in shown.devices
+            if device.medium is not None
+            for session in device.medium.sessions or ()
+        }
+        if self._process.numbers_as_driver(listed):
+            return parts
+        return {epoch: part.without_running() for epoch, part in parts.items()}
 
     def _read_once(self, reader: GpuReader, now_ns: int | None = None) -> float | None:
         """Read what is due with a reader, as long as it is the monitor's: `stop` changes it."""

@@ -38,6 +38,14 @@ class OwnProcess:
         self.sees_host_ids = _sees_host_ids(proc) if sees_host_ids is None else sees_host_ids
         self._proc = proc
 
+    def numbers_as_driver(self, listed: Collection[int]) -> bool:
+        """Return whether an id means here what it means to the driver.
+
+        Args:
+            listed: the ids that the driver lists.
+        """
+        return self.sees_host_ids or all(self._is_visible(pid) for pid in listed)
+
     def is_among(self, listed: Collection[int]) -> bool | None:
         """Return whether this process is one of those listed, or `None` where that is unknown.
 
@@ -46,7 +54,7 @@ class OwnProcess:
         """
         if self.sees_host_ids:
             return self.pid in listed
-        if self.pid in listed and all(self._is_visible(pid) for pid in listed):
+        if self.pid in listed and self.numbers_as_driver(listed):
             return True
         return None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import otel_studio
 from fake_nvml import FakeDriver
 from otel_studio import api
+from otel_studio.base.clock import ManualClock
 from otel_studio.base.guard import internal_errors
 from otel_studio.gpu import encoders
 from otel_studio.gpu.encoders import (
@@ -17,6 +20,7 @@ from otel_studio.gpu.encoders import (
 )
 from otel_studio.gpu.gpu_records import EncodePerformance
 from otel_studio.gpu.monitor import GpuMonitor
+from otel_studio.gpu.own_process import OwnProcess
 from otel_studio.operations import seat
 from otel_studio.testing import isolated
 
@@ -143,6 +147,27 @@ def test_what_cannot_be_told_apart_is_not_told(
     monitor.sample(10**15)
     sessions = monitor.utilization_metrics()[0].encoding_sessions or ()
     assert [(each.pid, each.duration_seconds) for each in sessions] == [(4711, None)] * 2
+
+
+@pytest.mark.parametrize(("visible", "bitrate"), [((4711,), None), ((4711, 4712), 2.5)])
+def test_in_a_container_a_process_may_have_the_number_of_another_one_outside(
+    driver: FakeDriver,
+    clock: ManualClock,
+    sources: EncodeSources,
+    tmp_path: Path,
+    visible: tuple[int, ...],
+    bitrate: float | None,
+) -> None:
+    """Numbers are believed only where all that the driver lists are processes in here."""
+    for pid in visible:
+        (tmp_path / str(pid)).mkdir()
+    inside = OwnProcess(pid=1, sees_host_ids=False, proc=str(tmp_path))
+    monitor = GpuMonitor(clock, process=inside, encode_sources=sources)
+    sources.register(Running(RunningEncode(4711, 2.5, 12.0)))
+    monitor.sample()
+    sessions = monitor.utilization_metrics()[0].encoding_sessions or ()
+    assert [each.bitrate_mbps for each in sessions] == [bitrate, None]
+    monitor.stop()
 
 
 def test_encodes_are_told_without_a_gpu() -> None:

@@ -30,6 +30,7 @@ def interrupted(
     use: Callable[[], object],
     inside: Callable[[], object],
     beside: Callable[[], object] | None = None,
+    times: int = INTERRUPTS,
 ) -> None:
     """Use something until handlers and finalizers have used it often enough meanwhile.
 
@@ -39,6 +40,7 @@ def interrupted(
         use: what the main thread does, again and again.
         inside: what handlers and finalizers do.
         beside: what another thread does meanwhile.
+        times: how often each of the two interrupts.
     """
     is_over = threading.Event()
 
@@ -66,7 +68,7 @@ def interrupted(
     other.start()
     signal.setitimer(signal.ITIMER_PROF, _INTERVAL, _INTERVAL)
     try:
-        while min(len(handled), len(finalized)) < INTERRUPTS:
+        while min(len(handled), len(finalized)) < times:
             _Finalized(inside, finalized)
             use()
     finally:

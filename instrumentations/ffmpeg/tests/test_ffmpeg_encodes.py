@@ -229,3 +229,15 @@ def test_an_encode_that_runs_is_told_of_to_otel_studio(ffmpeg: Any) -> None:
     assert 0 < encode.duration_seconds < 60
     assert 0 < encode.bitrate_mbps < 50
     assert sources_of(seat.current()).statistics().running == ()
+
+
+def test_of_several_outputs_no_figure_is_told_of_one(ffmpeg: Any) -> None:
+    """Ffmpeg reports the bitrate of its first output: that of a session of the GPU is not known."""
+    source = ["-re", "-f", "lavfi", "-i", "testsrc=duration=60:size=160x120:rate=25"]
+    output = ["-c:v", "mpeg4", "-f", "mpegts", "/dev/null"]
+    command = [ffmpeg.program, "-v", "error", "-y", *source, *output, *output]
+    with subprocess.Popen(command) as child:
+        wait_until(lambda: followed.sessions()[0].output_seconds)
+        [encode] = sources_of(seat.current()).statistics().running
+        child.terminate()
+    assert (encode.pid, encode.bitrate_mbps, encode.duration_seconds) == (child.pid, None, None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .jobs import JobBook
+from .progress import Progress
 from .safety import report_failure
 
 
@@ -51,12 +52,13 @@ def offer_statistics(book: JobBook) -> Callable[[], None] | None:
 
 
 def _running(book: JobBook, make: Callable[..., Any]) -> Iterator[Any]:
-    """Yield the encodes that run in processes of their own, by what ffmpeg reports."""
-    for session in book.sessions(running=True):
-        if session.operation == "encode" and session.pid is not None:
-            kilobits = session.bitrate_kbps
+    """Yield the encodes that run, by what ffmpeg reports: of several outputs none is told apart."""
+    for job in book.running_jobs():
+        if job.operation == "encode" and job.pid is not None:
+            progress = job.progress if job.has_one_output else Progress()
+            kilobits = progress.bitrate_kbps
             yield make(
-                pid=session.pid,
+                pid=job.pid,
                 bitrate_mbps=None if kilobits is None else kilobits / 1_000,
-                duration_seconds=session.output_seconds,
+                duration_seconds=progress.output_seconds,
             )
