@@ -88,6 +88,10 @@ def test_ten_encodes_of_which_two_fail_equal_what_ffmpeg_reported(ffmpeg: Any) -
     ended = ffmpeg.metric("otel_studio.ffmpeg.session.count")
     assert ended[*ENCODE, ("ffmpeg.outcome", "ok")] == 8
     assert ended[*ENCODE, ("ffmpeg.outcome", "error")] == 2
+    spent = ffmpeg.metric("otel_studio.ffmpeg.session.duration")
+    good_ones = *ENCODE, ("ffmpeg.outcome", "ok")
+    average = spent[good_ones] / ended[good_ones] * 1_000
+    assert average == pytest.approx(figures.average_encode_time_ms)
     assert ffmpeg.metric("otel_studio.ffmpeg.frames")[ENCODE] == figures.encoded_frames
     assert ffmpeg.metric("otel_studio.ffmpeg.session.active")[ENCODE] == 0
 
