@@ -19,11 +19,13 @@ from opentelemetry.sdk.metrics.export import (
     Buckets,
     ExponentialHistogram,
     ExponentialHistogramDataPoint,
+    Gauge,
     HistogramDataPoint,
     Metric,
     MetricsData,
     ResourceMetrics,
     ScopeMetrics,
+    Sum,
 )
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
@@ -34,9 +36,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from forked import in_forked_child
 from otel_studio.base import figures, guard, locks
 from otel_studio.exporters.prometheus.families import agreeing
+from otel_studio.exporters.prometheus.names import FamilyNames
 from otel_studio.exporters.prometheus.reader import InstrumentText
 
 from prometheus_server import promtool_says
+
+CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
 class Instruments:
@@ -102,9 +107,8 @@ def test_a_histogram_with_negative_values_is_readable() -> None:
     data = ExponentialHistogram([point], AggregationTemporality.CUMULATIVE)
     metric = Metric("size", "", "", data)
     scope = ScopeMetrics(InstrumentationScope("app"), [metric], "")
-    [resource] = agreeing(
-        MetricsData([ResourceMetrics(Resource({}), [scope], "")])
-    ).resource_metrics
+    data = MetricsData([ResourceMetrics(Resource({}), [scope], "")])
+    [resource] = agreeing(data, FamilyNames()).resource_metrics
     [made] = resource.scope_metrics[0].metrics[0].data.data_points
     assert isinstance(made, HistogramDataPoint)
     assert made.explicit_bounds == [-8, -4, -2, -1, 0, 2, 4]
@@ -284,7 +288,7 @@ def test_a_resource_whose_attributes_share_a_label_has_both() -> None:
 
 
 def test_a_name_of_two_kinds_is_two_families(caplog: pytest.LogCaptureFixture) -> None:
-    """The second has its kind in its name; what the operations' text writes is taken, too."""
+    """The later ones have other names; what the operations' text writes is taken, too."""
     guard.forget_said()
     made = Instruments()
     meter, other = made.provider.get_meter("app"), made.provider.get_meter("other")
@@ -299,3 +303,160 @@ def test_a_name_of_two_kinds_is_two_families(caplog: pytest.LogCaptureFixture) -
     assert "\notel_studio_operation_duration_other_seconds_sum{" in plain
     assert "\njobs_other_other_sum{" in plain
     assert caplog.text.count("rename one of the two instruments") == 3
+
+
+def _sums(made: Instruments, name: str) -> list[float]:
+    return sorted(value for (found, _), value in made.samples().items() if found == name)
+
+
+def test_an_instrument_that_is_described_twice_is_one() -> None:
+    """Its scope has it twice, as the SDK keeps both: one sample, with what both counted."""
+    made = Instruments()
+    meter = made.provider.get_meter("app")
+    meter.create_counter("jobs", description="done").add(1, {"queue": "mail"})
+    meter.create_counter("jobs", description="Done.").add(2, {"queue": "mail"})
+    _both_texts(made)
+    assert _sums(made, "jobs_total") == [3]
+
+
+def test_two_instruments_of_one_scope_that_are_one_name_are_two_families() -> None:
+    """No number is made up of `a.b` and `a_b`, and none takes the place of the other's."""
+    made = Instruments()
+    meter = made.provider.get_meter("app")
+    for name in ("jobs.done", "jobs_done", "jobs_done_total"):
+        meter.create_counter(name, description="done").add(1)
+    for value, name in enumerate(("queue.depth", "queue_depth")):
+        meter.create_gauge(name, description="now").set(value)
+        meter.create_histogram(f"{name}.sizes", description="all").record(value)
+    _both_texts(made)
+    assert _sums(made, "jobs_done_total") == [1]
+    assert _sums(made, "jobs_done_other_total") == [1]
+    assert _sums(made, "jobs_done_other_other_total") == [1]
+    assert (_sums(made, "queue_depth"), _sums(made, "queue_depth_other")) == ([0], [1])
+    assert _sums(made, "queue_depth_sizes_other_sum") == [1]
+
+
+def test_a_name_that_another_ones_samples_have_is_changed() -> None:
+    """`_count`, `_sum`, `_bucket` of a histogram, `_total` of a counter, the target's own."""
+    made = Instruments()
+    meter = made.provider.get_meter("app")
+    meter.create_histogram("jobs", description="sizes").record(1)
+    meter.create_up_down_counter("jobs.count", description="now").add(7)
+    meter.create_counter("sold", description="all").add(2)
+    meter.create_up_down_counter("target.info", description="mine").add(8)
+    meter.create_up_down_counter("otel_studio.operation.active", description="mine").add(9)
+    texts = _both_texts(made)
+    assert (_sums(made, "jobs_count"), _sums(made, "jobs_count_other")) == ([1], [7])
+    assert _sums(made, "target_info_other") == [8]
+    assert all("\notel_studio_operation_active_other{" in text for text in texts)
+
+    meter.create_up_down_counter("sold_total", description="now").add(3)
+    late = made.written.text(openmetrics=True)
+    list(openmetrics_parser.text_string_to_metric_families(late))
+    assert "\nsold_total{" in late
+    assert "\nsold_total_other{" in late
+
+
+def test_a_family_keeps_its_name() -> None:
+    """Also where the one that was there before it is silent in a later text."""
+    names, scope = FamilyNames(), ("app",)
+
+    def metric(name: str, data: Any) -> Metric:
+        return Metric(name, "", "", data)
+
+    def name_of(one: Metric) -> str:
+        return names.name_of(names.family_of(one, scope), "")
+
+    gauge, counter = metric("jobs", Gauge([])), metric("jobs", Sum([], CUMULATIVE, True))
+    assert [name_of(one) for one in (gauge, counter)] == ["jobs", "jobs_other"]
+    assert [name_of(one) for one in (counter, gauge)] == ["jobs_other", "jobs"]
+
+
+def test_the_attributes_of_a_scope_are_labels_of_their_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Those that are one label, those named like the scope's own, and a point's beside them."""
+    guard.forget_said()
+    made = Instruments()
+    attributes = {"a.b": "x", "a_b": "y", "name": "n", "version": "v"}
+    meter = made.provider.get_meter("app", "7", attributes=attributes)
+    meter.create_counter("jobs", description="done").add(1, {"otel.scope.a.b": "z"})
+    plain, _ = _both_texts(made)
+    for label in (
+        'otel_scope_a_b="x;y"',
+        'otel_scope_a_b_="z"',
+        'otel_scope_name="app"',
+        'otel_scope_name_="n"',
+        'otel_scope_version_="v"',
+    ):
+        assert label in plain
+    assert caplog.text.count("are one label for Prometheus") == 1
+
+
+def test_values_that_are_one_text_are_one_sample() -> None:
+    """`True` and `"true"` are different attributes and the same label."""
+    made = Instruments()
+    counter = made.provider.get_meter("app").create_counter("jobs", description="done")
+    for value in (True, "true", 1, "1"):
+        counter.add(1, {"a": value})
+    _both_texts(made)
+    assert _sums(made, "jobs_total") == [2, 2]
+
+
+ENDINGS = [
+    "",
+    ".done",
+    "_done",
+    "_total",
+    ".count",
+    "_sum",
+    "_bucket",
+    "_created",
+    "_info",
+    "_other",
+]
+NAMES = st.sampled_from(
+    [f"jobs{ending}" for ending in ENDINGS] + ["Jobs", "jobs.seconds", "target", "target_info"]
+)
+KEYS = st.sampled_from(["a", "a.b", "a_b", "le", "quantile", "job", "otel_scope_name", "1a", "é"])
+ATTRIBUTES = st.dictionaries(KEYS, st.sampled_from(["x", "y", "", 1, True]), max_size=3)
+ONE = st.tuples(
+    st.sampled_from(["counter", "up_down_counter", "histogram", "gauge"]),
+    NAMES,
+    st.sampled_from(["", "s", "1", "By"]),
+    st.sampled_from(["one", "other"]),
+    st.sampled_from(["app", "lib"]),
+    ATTRIBUTES,
+)
+
+
+@pytest.mark.patient
+@given(st.lists(ONE, min_size=1, max_size=8))
+def test_whatever_the_names_the_text_is_valid_and_whole(made_of: list[Any]) -> None:
+    """Both formats are readable, no sample is there twice, and counts and sums add up."""
+    made = Instruments()
+    for kind, name, unit, description, scope, attributes in made_of:
+        meter = made.provider.get_meter(scope)
+        instrument = getattr(meter, f"create_{kind}")(name, unit, description)
+        record = {"histogram": "record", "gauge": "set"}.get(kind, "add")
+        getattr(instrument, record)(1, attributes)
+    text = made.written.text(openmetrics=True)
+    families = list(openmetrics_parser.text_string_to_metric_families(text))
+    samples = [sample for family in families for sample in family.samples]
+    spelled = [(sample.name, frozenset(sample.labels.items())) for sample in samples]
+    assert len(set(spelled)) == len(spelled)
+
+    def total(kind: str, ending: str) -> float:
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if family.type == kind and sample.name.endswith(ending)
+        )
+
+    kinds = [kind for kind, *_ in made_of]
+    assert total("counter", "_total") == kinds.count("counter")
+    assert total("histogram", "_count") == kinds.count("histogram")
+    assert total("histogram", "_sum") == kinds.count("histogram")
+    if "gauge" not in kinds:
+        assert total("gauge", "") == kinds.count("up_down_counter")

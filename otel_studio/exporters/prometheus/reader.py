@@ -18,6 +18,7 @@ from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 from otel_studio.base.stack import run_elsewhere
 from otel_studio.exporters.prometheus.families import agreeing
+from otel_studio.exporters.prometheus.names import FamilyNames
 from otel_studio.exporters.prometheus.text import FAMILIES
 from otel_studio.metrics.safe_points import with_safe_text
 
@@ -30,9 +31,13 @@ _SDK_FOLDER = os.path.dirname(metrics.__file__) + os.sep
 class StudioPrometheusReader(PrometheusMetricReader):
     """OpenTelemetry's reader, given only what it can write rightly."""
 
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry=registry)
+        self._names = FamilyNames(FAMILIES)
+
     def _receive_metrics(self, metrics_data: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            metrics_data = agreeing(with_safe_text(metrics_data), FAMILIES)
+            metrics_data = agreeing(with_safe_text(metrics_data), self._names)
         except Exception as error:
             report_internal_error("making instruments fit for Prometheus", error)
         super()._receive_metrics(metrics_data, *args, **kwargs)

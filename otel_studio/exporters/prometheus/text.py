@@ -14,6 +14,7 @@ from typing import Final
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from otel_studio.exporters.prometheus.names import Kind
 from otel_studio.metrics.streams import (
     ABANDONED,
     ACTIVE,
@@ -26,6 +27,11 @@ from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RegistryReading
 from otel_studio.registry.series import Series, SeriesKey
 from otel_studio.spans.ended_run import EndedRun, duration_of
+
+
+def _spelled(name: str) -> str:
+    return name.replace(".", "_")
+
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _NO_LABEL_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_]")
@@ -40,9 +46,12 @@ _OWN_NAMES: Final = frozenset(
         "studio_service",
     }
 )
-#: The names of the families that this text writes.
-FAMILIES: Final = frozenset(
-    name.replace(".", "_") + ("_seconds" if name == DURATION else "") for name in DESCRIPTIONS
+#: Kinds and names of the families that this text writes.
+FAMILIES: Final[tuple[tuple[Kind, str], ...]] = (
+    ("histogram", f"{_spelled(DURATION)}_seconds"),
+    ("gauge", _spelled(ACTIVE)),
+    ("counter", _spelled(ABANDONED)),
+    ("counter", _spelled(CANCELLED)),
 )
 #: Texts by service, operation, series and the names of declared labels.
 _Labels = dict[tuple[str, str, SeriesKey, tuple[str, ...]], str]
@@ -183,10 +192,6 @@ def _label_names(names: Iterable[str]) -> list[str]:
         taken.add(spelled)
         made.append(spelled)
     return made
-
-
-def _spelled(name: str) -> str:
-    return name.replace(".", "_")
 
 
 def _escaped(value: str) -> str:
