@@ -63,6 +63,8 @@ class MetricPipeline:
         #: Exporters of the parent process: letting them go could close what is still in use there.
         self._inherited: list[Any] = []
         self.prometheus: PrometheusExporter | None = None
+        #: Of each provider in use: ours, somebody else's, or both, where that has come later.
+        self._instruments: list[InstrumentsSource] = []
         #: Takes one reading of the registry for all of one collection.
         self.read_registry = once_in_a_collection(registry.reading)
         self._producer = MetricProducer(
@@ -79,9 +81,8 @@ class MetricPipeline:
         )
         self.owns_provider = not attaches
         if self.owns_provider:
-            readers += [
-                reader for reader, _ in from_settings.made("metrics exporter", names, self._reader)
-            ]
+            made = from_settings.made("metrics exporter", names, self._reader)
+            readers += [reader for reader, _ in made if reader is not None]
             self.provider: Any = StudioMeterProvider(
                 identity,
                 metric_readers=readers,
@@ -93,28 +94,21 @@ class MetricPipeline:
             its_own = otel_sdk_private.metric_readers(existing)
             from_settings.say_unused("metrics_exporter", names, "MeterProvider", bool(its_own))
             readers += its_own
-        self._show_operations_in(readers)
+        for reader in readers:
+            self._producer.attach(reader, self.provider)
         self.meter = self.provider.get_meter("otel_studio", __version__)
         self._time_ns = clock.time_ns
-        #: Of each provider in use: ours, somebody else's, or both, where that has come later.
-        self._instruments = [
+        self._instruments.append(
             InstrumentsSource(self.provider, clock.time_ns, is_own=self.owns_provider)
-        ]
+        )
 
-    def _show_operations_in(self, readers: Sequence[Any]) -> None:
-        for reader in readers:
-            # Prometheus' own endpoint writes the registry's metrics itself.
-            if self.prometheus is None or reader is not self.prometheus.reader:
-                self._producer.attach(reader, self.provider)
-
-    def _reader(self, name: str) -> Any:
+    def _reader(self, name: str) -> Any | None:
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
         settings = self._settings
         if name == "prometheus":
-            self.prometheus = from_settings.prometheus_exporter(settings, self.read_registry)
-            self.prometheus.serve(settings.prometheus_host, settings.prometheus_port)
-            return self.prometheus.reader
+            self._prometheus().serve(settings.prometheus_host, settings.prometheus_port)
+            return None  # it is one of `_all_instruments`, and writes the operations itself
         exporter = self._exporter(name)
         self.exporters.append(exporter)
         reader = PeriodicExportingMetricReader(
@@ -129,15 +123,18 @@ class MetricPipeline:
         Raises:
             ImportError: if the extra `prometheus` is not installed.
         """
+        return self._prometheus().text()
+
+    def _prometheus(self) -> PrometheusExporter:
         if self.prometheus is None:
             self.prometheus = from_settings.prometheus_exporter(self._settings, self.read_registry)
-            # What has counted from the beginning on, and not a reader that begins now.
+            # What has counted from the beginning on, and not one more reader that begins now.
             otel_sdk_private.set_collect_callback(self.prometheus.reader, self._all_instruments)
-        return self.prometheus.text()
+        return self.prometheus
 
     def _all_instruments(self, *_: Any, **__: Any) -> Any:
         """Return what all instruments say now, counted from the beginning on."""
-        return reduce(together, [source.collected() for source in self._instruments])
+        return reduce(together, [source.collected() for source in self._instruments], None)
 
     def instruments_reading(self) -> InstrumentsReading | None:
         """Return the points of every instrument in use, `None` where that fails."""
@@ -166,8 +163,6 @@ class MetricPipeline:
         for reader in its_own:
             self._producer.attach(reader, provider, self._of_ours(ours, reader))
         self._instruments.append(InstrumentsSource(provider, self._time_ns))
-        if self.prometheus is not None:
-            otel_sdk_private.set_collect_callback(self.prometheus.reader, self._all_instruments)
         names = [name for _, name in self._renewals]
         from_settings.say_unused("metrics_exporter", names, "MeterProvider", bool(its_own))
         return True

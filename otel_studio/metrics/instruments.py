@@ -48,7 +48,7 @@ class CollectingReader(MetricReader):
         self._collected: MetricsData | None = None
 
     def _receive_metrics(self, metrics_data: MetricsData, *_args: Any, **_kwargs: Any) -> None:
-        self._collected = with_safe_text(metrics_data)
+        self._collected = metrics_data
 
     def collected(self) -> MetricsData | None:
         """Return what the instruments say now, `None` where none says anything."""
@@ -96,7 +96,9 @@ class InstrumentsSource:
             if self._is_detached:
                 return None
             try:
-                return reading_of(self._data(), process_epoch(), self._time_ns())
+                data = self._data()
+                safe = data and with_safe_text(data)
+                return reading_of(safe, process_epoch(), self._time_ns())
             except Exception as error:
                 report_internal_error("reading the program's instruments", error)
                 return None
@@ -126,6 +128,7 @@ class InstrumentsSource:
                 self._unknown = otel_sdk_private.up_down_counters(self._provider)
             self._provider.add_metric_reader(reader)
             self._reader = reader
+            _at_less_cost(self._provider, reader)
         return self._reader
 
     def detach(self) -> None:
@@ -145,6 +148,14 @@ class InstrumentsSource:
         """Start from zero: by a reader of the child's own, where the provider is not ours."""
         if self._reader is not None and not self._is_own:
             self._inherited, self._reader = self._reader, None
+
+
+@guarded("collecting instruments at less cost", None)
+def _at_less_cost(provider: Any, reader: CollectingReader) -> None:
+    # Here, for it cannot be imported where a release of the SDK's has moved what it rests on.
+    from otel_studio.metrics import _otel_private
+
+    _otel_private.remember_ways(provider, reader)
 
 
 def without_metrics(data: MetricsData, left_out: Container[tuple[str, str]]) -> MetricsData:

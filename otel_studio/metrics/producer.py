@@ -103,10 +103,10 @@ class MetricProducer:
             with self._collecting, one_collection():
                 data = collected(metric_reader, *args, **kwargs)
                 try:
-                    if data is not None:
-                        data = with_safe_text(data)
                     if more is not None:
                         data = together(data, more())
+                    if data is not None:
+                        data = with_safe_text(data)
                     return merged(data, maker.scope_metrics(self._read()), self._resource)
                 except Exception as error:
                     report_internal_error("collecting the registry's metrics", error)

@@ -403,20 +403,9 @@ def test_values_that_are_one_text_are_one_sample() -> None:
     assert _sums(made, "jobs_total") == [2, 2]
 
 
-ENDINGS = [
-    "",
-    ".done",
-    "_done",
-    "_total",
-    ".count",
-    "_sum",
-    "_bucket",
-    "_created",
-    "_info",
-    "_other",
-]
+ENDINGS = ["", ".done", "_done", "_total", ".count", "_sum", "_bucket", "_created", "_other"]
 NAMES = st.sampled_from(
-    [f"jobs{ending}" for ending in ENDINGS] + ["Jobs", "jobs.seconds", "target", "target_info"]
+    [f"jobs{ending}" for ending in ENDINGS] + ["Jobs", "jobs.seconds", "target_info"]
 )
 KEYS = st.sampled_from(["a", "a.b", "a_b", "le", "quantile", "job", "otel_scope_name", "1a", "é"])
 ATTRIBUTES = st.dictionaries(KEYS, st.sampled_from(["x", "y", "", 1, True]), max_size=3)
