@@ -153,6 +153,39 @@ class ViewParts:
     aggregation: Any = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class BucketParts:
+    """What an aggregation says of a histogram's buckets; `None` where it leaves that to others."""
+
+    bounds: tuple[float, ...] | None = None
+    max_size: int | None = None
+    max_scale: int | None = None
+    has_extremes: bool = True
+
+
+def bucket_parts(aggregation: Any) -> BucketParts:
+    """Return what an aggregation wants of a histogram's buckets.
+
+    Private: `ExplicitBucketHistogramAggregation._boundaries`, `._record_min_max`,
+    `ExponentialBucketHistogramAggregation._max_size`, `._max_scale`, `._record_min_max`.
+
+    Args:
+        aggregation: of the SDK; a size that is its default is nobody's wish.
+    """
+    from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+
+    bounds = getattr(aggregation, "_boundaries", None)
+    size = getattr(aggregation, "_max_size", None)
+    if size == ExponentialBucketHistogramAggregation()._max_size:
+        size = None
+    return BucketParts(
+        None if bounds is None else tuple(map(float, bounds)),
+        size,
+        getattr(aggregation, "_max_scale", None),
+        getattr(aggregation, "_record_min_max", True),
+    )
+
+
 def has_views(meter_provider: Any) -> bool:
     """Tell whether a provider has Views (private: `MeterProvider._sdk_config.views`)."""
     return bool(getattr(getattr(meter_provider, "_sdk_config", None), "views", ()))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
-    ExponentialHistogram,
-    Histogram,
-    HistogramDataPoint,
     Metric,
     NumberDataPoint,
     ScopeMetrics,
@@ -20,9 +16,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otel_studio.base.guard import warn_once
 from otel_studio.base.sketch import Sketch
-from otel_studio.metrics.exponential import exponential_point
+from otel_studio.metrics.durations import Durations, data_of
 from otel_studio.metrics.streams import (
     ABANDONED,
     ACTIVE,
@@ -30,15 +25,12 @@ from otel_studio.metrics.streams import (
     DURATION,
     OPERATIONS,
     SCOPE_NAME,
-    Stream,
     Streams,
 )
 from otel_studio.registry.operation import Operation
 from otel_studio.registry.reading import RegistryReading, ServicePart, ServiceReading
-from otel_studio.registry.series import Series, SeriesKey, without_runs
-from otel_studio.spans.ended_run import duration_of
+from otel_studio.registry.series import SeriesKey, without_runs
 
-_SECOND = 1e9
 Attributes = dict[str, str]
 _NOTHING = ServiceReading({})
 _NO_DURATIONS = Sketch()
@@ -159,7 +151,7 @@ def metrics_of(
         counter_temporality: likewise for counters.
         streams: what the reader gets of each metric.
     """
-    durations: list[tuple[Attributes, _Durations]] = []
+    durations: list[tuple[Attributes, Durations]] = []
     counts: dict[str, list[tuple[Attributes, _Count]]] = {ABANDONED: [], CANCELLED: []}
     active = reading.active()
     now = reading.unix_ns
@@ -186,8 +178,8 @@ def metrics_of(
     ]
     metrics = []
     for stream in streams[DURATION] if durations else ():
-        grouped = stream.grouped(durations, _Durations.__add__)
-        data = _histogram(stream, list(grouped), bounds, now, histogram_temporality)
+        grouped = stream.grouped(durations, Durations.__add__)
+        data = data_of(stream, list(grouped), bounds, now, histogram_temporality)
         metrics.append(Metric(stream.name, stream.description, "s", data))
     cumulative = AggregationTemporality.CUMULATIVE
     for name, found, temporality, is_monotonic in (
@@ -203,16 +195,6 @@ def metrics_of(
             sums = Sum(points, temporality, is_monotonic)
             metrics.append(Metric(stream.name, stream.description, OPERATIONS, sums))
     return metrics
-
-
-class _Durations(NamedTuple):
-    """The runs of one series, and since when they count, in nanoseconds since 1970."""
-
-    series: Series
-    start: int
-
-    def __add__(self, other: _Durations) -> _Durations:  # type: ignore[override]
-        return _Durations(self.series + other.series, min(self.start, other.start))
 
 
 class _Count(NamedTuple):
@@ -255,7 +237,7 @@ def _durations(
     before: Operation | None,
     window: _Window,
     temporality: AggregationTemporality,
-) -> Iterator[tuple[Attributes, _Durations]]:
+) -> Iterator[tuple[Attributes, Durations]]:
     start = window.start(temporality)
     for key, one in now.series.items():
         series = one
@@ -267,71 +249,8 @@ def _durations(
                 series = one - was
         yield (
             label_attributes(service, operation, key, now.label_names),
-            _Durations(series, start),
+            Durations(series, start),
         )
-
-
-def _histogram(
-    stream: Stream,
-    found: Sequence[tuple[Attributes, _Durations]],
-    bounds: tuple[float, ...],
-    now: int,
-    temporality: AggregationTemporality,
-) -> Any:
-    """Return the data of a metric of durations, in the form that its stream has."""
-    if stream.form == "sum":
-        sums = [
-            NumberDataPoint(attributes, one.start, now, one.series.total / _SECOND)
-            for attributes, one in found
-        ]
-        return Sum(sums, temporality, is_monotonic=True)
-    if stream.form == "exponential":
-        if all(one.series.sketch is not None for _, one in found):
-            return ExponentialHistogram(
-                [
-                    exponential_point(
-                        attributes, one.series, one.start, now, _exemplars(one.series, one.start)
-                    )
-                    for attributes, one in found
-                ],
-                temporality,
-            )
-        warn_once(
-            "metrics",
-            f"exponential {stream.name}",
-            "%s goes out with explicit bounds: its reader, who wants exponential ones, came after "
-            "the first operations; add it to the MeterProvider before otel_studio.configure()",
-            stream.name,
-        )
-    return Histogram([_explicit_point(*one, bounds, now) for one in found], temporality)
-
-
-def _explicit_point(
-    attributes: Attributes, durations: _Durations, bounds: tuple[float, ...], now: int
-) -> HistogramDataPoint:
-    series, start = durations
-    minimum, maximum = series.minimum, series.maximum
-    return HistogramDataPoint(
-        attributes=attributes,
-        start_time_unix_nano=start,
-        time_unix_nano=now,
-        count=series.count,
-        sum=series.total / _SECOND,
-        bucket_counts=list(series.buckets),
-        explicit_bounds=bounds,
-        # Those since the last collection are not known, and OTLP requires none.
-        min=None if minimum is None else minimum / _SECOND,  # type: ignore[arg-type]
-        max=None if maximum is None else maximum / _SECOND,  # type: ignore[arg-type]
-        exemplars=_exemplars(series, start),
-    )
-
-
-def _exemplars(series: Series, start: int) -> list[Exemplar]:
-    return [
-        Exemplar({}, duration_of(run) / _SECOND, run.end_time or 0, run._span_id, run._trace_id)
-        for run in series.exemplars
-        if run is not None and run._flags & 1 and (run.end_time or 0) >= start
-    ]
 
 
 def _count(

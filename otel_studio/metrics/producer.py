@@ -73,7 +73,7 @@ class MetricProducer:
             )
             return False
         streams = streams_for(reader, provider, self._version)
-        if any(stream.form == "exponential" for stream in streams[DURATION]):
+        if any(stream.needs_sketches(self._bounds) for stream in streams[DURATION]):
             self._wants_sketches()
         self._follow(reader, original, streams, more)
         return True

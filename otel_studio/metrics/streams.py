@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -27,9 +28,11 @@ SCOPE_NAME: Final = "otel_studio"
 #: The unit of all but the durations.
 OPERATIONS: Final = "{operation}"
 
-#: In what form a metric goes out: as it is, a histogram with powers for bounds, or its sum alone.
-Form = Literal["own", "exponential", "sum"]
+#: In what form a metric goes out: as it is, a histogram with bounds of the reader's own or with
+#: powers for bounds, or its sum alone.
+Form = Literal["own", "explicit", "exponential", "sum"]
 Attributes = dict[str, str]
+_ANY_BUCKETS: Final = otel_sdk_private.BucketParts()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,12 +44,25 @@ class Stream:
         description: likewise.
         form: of its points.
         attribute_keys: those that its points keep; `None` for all.
+        buckets: of a histogram.
     """
 
     name: str
     description: str
     form: Form = "own"
     attribute_keys: frozenset[str] | None = None
+    buckets: otel_sdk_private.BucketParts = _ANY_BUCKETS
+
+    def needs_sketches(self, bounds: Iterable[float]) -> bool:
+        """Tell whether its buckets can be made of durations alone, and not of those at bounds.
+
+        Args:
+            bounds: of the registry's histograms, in seconds.
+        """
+        own = self.buckets.bounds or ()
+        return self.form == "exponential" or (
+            self.form == "explicit" and not set(own).issubset(bounds)
+        )
 
     def grouped(
         self, found: Iterable[tuple[Attributes, T]], add: Callable[[T, T], T]
@@ -82,6 +98,23 @@ def streams_for(reader: Any, provider: Any, version: str) -> Streams:
         provider: of the SDK, with its Views.
         version: of the instrumentation scope.
     """
+    streams = _wanted(reader, provider, version)
+    if not _is_prometheus(reader):
+        return streams
+    # OpenTelemetry's exporter fails on one such metric, and takes the whole scrape with it.
+    return {name: tuple(map(_as_is, found)) for name, found in streams.items()}
+
+
+def _as_is(stream: Stream) -> Stream:
+    return dataclasses.replace(stream, form="own") if stream.form == "exponential" else stream
+
+
+def _is_prometheus(reader: Any) -> bool:
+    module = sys.modules.get("opentelemetry.exporter.prometheus")
+    return module is not None and isinstance(reader, module.PrometheusMetricReader)
+
+
+def _wanted(reader: Any, provider: Any, version: str) -> Streams:
     preferred = otel_sdk_private.histogram_aggregation(reader)
     own = {
         name: _made([otel_sdk_private.ViewParts()], name, preferred if name == DURATION else None)
@@ -112,14 +145,16 @@ def _made(
 ) -> tuple[Stream, ...]:
     streams = []
     for view in parts:
-        form = _form_of(name, view.aggregation or preferred)
+        aggregation = view.aggregation or preferred
+        buckets = otel_sdk_private.bucket_parts(aggregation)
+        form = _form_of(name, aggregation, buckets)
         if form is not None:
             text = DESCRIPTIONS[name] if view.description is None else view.description
-            streams.append(Stream(view.name or name, text, form, view.attribute_keys))
+            streams.append(Stream(view.name or name, text, form, view.attribute_keys, buckets))
     return tuple(streams)
 
 
-def _form_of(name: str, aggregation: Any) -> Form | None:
+def _form_of(name: str, aggregation: Any, buckets: otel_sdk_private.BucketParts) -> Form | None:
     """Return the form that an aggregation asks for, `None` for none at all."""
     if isinstance(aggregation, views.DropAggregation):
         return None
@@ -138,4 +173,4 @@ def _form_of(name: str, aggregation: Any) -> Form | None:
             name,
         )
         return None
-    return "own"
+    return "own" if buckets.bounds is None else "explicit"
