@@ -18,7 +18,7 @@ from otel_studio.exporters._otlp_answers import Answers
 from otel_studio.exporters._otlp_sender import EncodedBatch, Sender
 from otel_studio.exporters.counted import points_in
 from otel_studio.exporters.otlp_encoding import SpanEncoder
-from otel_studio.exporters.otlp_endpoint import check_endpoint
+from otel_studio.exporters.otlp_variables import check_variables
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
@@ -157,7 +157,7 @@ _SIGNALS: Final = {
 
 def _built(protocol: str, base: Any, name: str, encode: Callable[[Any], EncodedBatch]) -> Any:
     """Return an exporter that sends through a `Sender`; OpenTelemetry's own where that fails."""
-    check_endpoint(protocol, name)
+    check_variables(protocol, name)
     signal = _SIGNALS[name]
     messages = import_module(signal.messages)
     answers = Answers(getattr(messages, f"{signal.service}Response"), signal.rejected)
