@@ -4,10 +4,13 @@ import math
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import metrics
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -162,22 +165,53 @@ def test_extremes_sums_and_exemplars_are_exact():
     assert all(exemplar.trace_id for exemplar in fine.exemplars)
 
 
-def test_otlp_encodes_them():
-    """As OpenTelemetry's own encoder writes any exponential histogram."""
-    reader = _reader(AggregationTemporality.DELTA)
-    with isolated(metric_readers=[reader]):
-        otel_studio.service("shop").record_operation("pay", duration=0.5)
-        otel_studio.service("shop").record_operation("pay", duration=0.5)
-        request = encode_metrics(reader.get_metrics_data())
-
-    [metric] = [
-        metric
-        for scope in request.resource_metrics[0].scope_metrics
+def _decoded(data):
+    """The points of durations in OTLP's bytes, by operation."""
+    encoded = encode_metrics(data).SerializeToString() if data else b""
+    return {
+        point.attributes[1].value.string_value: (metric.exponential_histogram, point)
+        for resource in ExportMetricsServiceRequest.FromString(encoded).resource_metrics
+        for scope in resource.scope_metrics
         for metric in scope.metrics
         if metric.name == DURATION
-    ]
-    [point] = metric.exponential_histogram.data_points
-    assert (point.count, point.scale, sum(point.positive.bucket_counts)) == (2, SCALE, 2)
+        for point in metric.exponential_histogram.data_points
+    }
+
+
+@pytest.mark.patient
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["pay", "ship"]), st.integers(0, HOURS)), min_size=1),
+    st.sampled_from([AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA]),
+)
+def test_otlp_reads_what_was_counted(runs, temporality):
+    """OpenTelemetry's encoder takes the points, and its messages say the same when decoded."""
+    reader = _reader(temporality)
+    is_delta = temporality is AggregationTemporality.DELTA
+    with isolated(metric_readers=[reader]):
+        shop = otel_studio.service("shop")
+        for turn in (1, 2):
+            for name, duration in runs:
+                shop.record_operation(name, duration=duration / 1e9)
+            found = _decoded(reader.get_metrics_data())
+            for name in {name for name, _ in runs}:
+                durations = [duration for other, duration in runs if other == name]
+                times = 1 if is_delta else turn
+                metric, point = found[name]
+                assert metric.aggregation_temporality == (1 if is_delta else 2)
+                assert point.count == len(durations) * times
+                assert point.sum == pytest.approx(sum(durations) / 1e9 * times)
+                assert point.zero_count == durations.count(0) * times
+                scale, _, positive = buckets_of(_sketch(durations))
+                assert (point.scale, point.positive.offset) == (scale, positive.offset)
+                assert list(point.positive.bucket_counts) == [
+                    count * times for count in positive.bucket_counts
+                ]
+                # Those of a difference are not known, and are left out.
+                knows = not is_delta or turn == 1
+                assert (point.HasField("min"), point.HasField("max")) == (knows, knows)
+                if knows:
+                    assert (point.min, point.max) == (min(durations) / 1e9, max(durations) / 1e9)
 
 
 def test_prometheus_goes_on_beside_such_a_reader(monkeypatch):
