@@ -9,7 +9,6 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.resources import Resource
 
 from otel_studio.assembly import from_settings
@@ -17,7 +16,8 @@ from otel_studio.base import otel_sdk_private
 from otel_studio.base.clock import Clock
 from otel_studio.base.delivery import FAILED
 from otel_studio.base.figures import once_in_a_collection
-from otel_studio.metrics.instruments import CollectingReader, InstrumentsSource
+from otel_studio.metrics.deltas import Deltas
+from otel_studio.metrics.instruments import InstrumentsSource
 from otel_studio.metrics.instruments_reading import InstrumentsReading
 from otel_studio.metrics.merging import together
 from otel_studio.metrics.producer import MetricProducer
@@ -169,13 +169,11 @@ class MetricPipeline:
 
     def _of_ours(self, ours: Any, reader: Any) -> Callable[[], Any]:
         """Return what gives a reader the points of the instruments that our provider has made."""
-        temporality = otel_sdk_private.counter_temporality(reader)
-        if temporality is AggregationTemporality.CUMULATIVE:
-            return self._instruments[0].collected  # it has counted from the beginning on
-        inner = CollectingReader()
-        otel_sdk_private.take_preferences(inner, reader)
-        ours.add_metric_reader(inner)
-        return inner.collected
+        return Deltas(
+            self._instruments[0].collected,  # it has counted from the beginning on
+            lambda: otel_sdk_private.wanted_deltas(reader, ours),
+            told=bool(self._renewals),
+        ).collected
 
     def endings(
         self, left: Callable[[], float], *, at_exit: bool

@@ -108,15 +108,6 @@ def histogram_temporality(reader: Any) -> Any:
     return AggregationTemporality.CUMULATIVE
 
 
-def take_preferences(reader: Any, other: Any) -> None:
-    """Let a reader want what another one wants, of every kind of instrument.
-
-    Private: `MetricReader._instrument_class_temporality`, `._instrument_class_aggregation`.
-    """
-    reader._instrument_class_temporality = dict(other._instrument_class_temporality)
-    reader._instrument_class_aggregation = dict(other._instrument_class_aggregation)
-
-
 def counter_temporality(reader: Any) -> Any:
     """Return the temporality a reader wants for counters.
 
@@ -215,18 +206,41 @@ def matching_views(meter_provider: Any, instrument: Any) -> list[ViewParts]:
     return found
 
 
-def up_down_counters(meter_provider: Any) -> frozenset[tuple[str, str]]:
-    """Return scope and name of a provider's up-down counters that are not observed.
+def instruments(meter_provider: Any) -> list[tuple[Any, Any]]:
+    """Return every instrument of a provider with its scope.
 
     Private: `MeterProvider._meters`, `Meter._instrument_id_instrument`.
     """
+    return [
+        (scope, instrument)
+        for scope, meter in list(getattr(meter_provider, "_meters", {}).items())
+        for instrument in list(getattr(meter, "_instrument_id_instrument", {}).values())
+    ]
+
+
+def up_down_counters(meter_provider: Any) -> frozenset[tuple[str, str]]:
+    """Return scope and name of a provider's up-down counters that are not observed."""
     from opentelemetry.metrics import UpDownCounter
 
     return frozenset(
-        (scope.name, str(instrument.name))  # type: ignore[attr-defined]
-        for scope, meter in list(getattr(meter_provider, "_meters", {}).items())
-        for instrument in list(getattr(meter, "_instrument_id_instrument", {}).values())
+        (scope.name, instrument.name)  # type: ignore[attr-defined]
+        for scope, instrument in instruments(meter_provider)
         if isinstance(instrument, UpDownCounter)
+    )
+
+
+def wanted_deltas(reader: Any, meter_provider: Any) -> frozenset[tuple[Any, str]]:
+    """Return scope and name of the instruments of which a reader wants deltas.
+
+    Private: `MetricReader._instrument_class_temporality`.
+    """
+    from opentelemetry.sdk.metrics.export import AggregationTemporality
+
+    table = getattr(reader, "_instrument_class_temporality", {})
+    return frozenset(
+        (scope, instrument.name)
+        for scope, instrument in instruments(meter_provider)
+        if table.get(type(instrument)) is AggregationTemporality.DELTA
     )
 
 

@@ -73,15 +73,16 @@ def _one_metric(one: Metric, other: Metric) -> Metric:
     data: Any = one.data
     if type(data) is not type(other.data) or type(data) not in (Sum, Histogram):
         return one
-    points: dict[Any, Any] = {_key(point): point for point in data.data_points}
+    points: dict[Any, Any] = {key_of(point): point for point in data.data_points}
     for point in other.data.data_points:
-        known = points.get(_key(point))
-        points[_key(point)] = point if known is None else one_point(known, point)
+        known = points.get(key_of(point))
+        points[key_of(point)] = point if known is None else one_point(known, point)
     added = dataclasses.replace(data, data_points=[*points.values()])  # type: ignore[arg-type]
     return dataclasses.replace(one, data=added)
 
 
-def _key(point: Any) -> Any:
+def key_of(point: Any) -> Any:
+    """Return what tells a point apart from the others of its metric: its attributes."""
     return frozenset((name, repr(value)) for name, value in (point.attributes or {}).items())
 
 

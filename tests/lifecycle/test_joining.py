@@ -54,7 +54,10 @@ TELL = """
         "ids": {s.name: s.context.span_id for s in spans},
         "points": {name: value for name, value in points().items()
                    if name in ("early", "between", "late", "otel_studio.operation.duration")},
-        "again": points().get("otel_studio.operation.duration"),
+        "level": points().get("level"),
+        "again": (again := points()).get("otel_studio.operation.duration"),
+        "between again": again.get("between"),
+        "level again": again.get("level"),
         "counted": {
             f"{each.service_name}.{name}": one.count
             for each in otel_studio.api.get_all_metrics()
@@ -111,6 +114,10 @@ BEFORE = """
         pass
     goes_on = otel_studio.service("jobs").start_operation("goes on")
 """
+LEVEL = f"""{BEFORE}
+    level = metrics.get_meter("between").create_up_down_counter("level")
+    level.add(4)
+"""
 CUMULATIVE = "{}"
 DELTA = """{k: __import__("opentelemetry.sdk.metrics.export", fromlist=["x"])
     .AggregationTemporality.DELTA for k in (
@@ -146,13 +153,32 @@ def test_a_later_sdk_is_joined(tmp_path: Path) -> None:
 
 
 def test_deltas_are_told_once(tmp_path: Path) -> None:
-    """Of instruments of ours from the joining on, of operations from the beginning on."""
+    """All of them from the beginning on, for nobody has been told before; a level stays one."""
     told = _told(
-        tmp_path, OWN_SDK, BEFORE, SET, USE, "\n    goes_on.complete()\n", TELL, preferred=DELTA
+        tmp_path, OWN_SDK, LEVEL, SET, USE, "\n    goes_on.complete()\n", TELL, preferred=DELTA
     )
-    assert told["points"]["between"] == 1
+    assert told["points"]["between"] == 3
     assert told["points"]["otel_studio.operation.duration"] == 7
-    assert told["again"] is None
+    assert (told["again"], told["between again"]) == (None, None)
+    assert (told["level"], told["level again"]) == (4, 4)
+
+
+def test_what_our_exporter_has_told_is_not_told_again(tmp_path: Path) -> None:
+    """Where we had one, deltas count from the joining on."""
+    with_exporter = LEVEL.replace(
+        'service_name="ours"', 'service_name="ours", metrics_exporter="console"'
+    )
+    told = _told(
+        tmp_path,
+        OWN_SDK,
+        with_exporter,
+        SET,
+        USE,
+        "\n    goes_on.complete()\n",
+        TELL,
+        preferred=DELTA,
+    )
+    assert (told["points"]["between"], told["level"]) == (1, 4)
 
 
 def test_a_second_one_is_refused_as_ever(tmp_path: Path) -> None:
