@@ -39,7 +39,7 @@ class RememberingStorage(MetricReaderStorage):
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Add one up where it belongs."""
         attributes = measurement.attributes
-        key = measurement.instrument
+        key, types = measurement.instrument, ()
         if attributes:
             types = tuple(map(type, attributes.values()))  # True is not 1
             key = (key, types, *attributes.items())
@@ -47,7 +47,7 @@ class RememberingStorage(MetricReaderStorage):
             way = self._ways[key]
         except (KeyError, TypeError):  # new, or not hashable
             super().consume_measurement(measurement, should_sample_exemplar)
-            if not attributes or tuple not in types:  # (True,) is (1,)
+            if tuple not in types:  # (True,) is (1,)
                 self._remember(key, measurement)
             return
         for aggregate in way:
@@ -77,13 +77,26 @@ class RememberingStorage(MetricReaderStorage):
 def remember_ways(provider: Any, reader: Any) -> None:
     """Let a reader that has just been added to a provider collect at less cost.
 
-    Private: `MeterProvider._measurement_consumer`, its `._lock` and `._reader_storages`,
+    Private: `MeterProvider._measurement_consumer`, its `._lock`.
+
+    Args:
+        provider: of the SDK.
+        reader: of which nothing has been counted yet.
+    """
+    with provider._measurement_consumer._lock:
+        count_anew(provider, reader)
+
+
+def count_anew(provider: Any, reader: Any) -> None:
+    """Let a reader begin at zero; without a lock, for a child that has just been forked.
+
+    Private: `MeterProvider._measurement_consumer`, its `._reader_storages`,
     `MeterProvider._sdk_config`, `MetricReader._instrument_class_temporality`,
     `._instrument_class_aggregation`.
 
     Args:
         provider: of the SDK.
-        reader: of which nothing has been counted yet.
+        reader: one of its readers.
     """
     consumer = provider._measurement_consumer
     storage = RememberingStorage(
@@ -91,5 +104,4 @@ def remember_ways(provider: Any, reader: Any) -> None:
         reader._instrument_class_temporality,
         reader._instrument_class_aggregation,
     )
-    with consumer._lock:
-        consumer._reader_storages = {**consumer._reader_storages, reader: storage}
+    consumer._reader_storages = {**consumer._reader_storages, reader: storage}

@@ -145,9 +145,21 @@ class InstrumentsSource:
         self._provider.remove_metric_reader(reader)
 
     def after_fork_in_child(self) -> None:
-        """Start from zero: by a reader of the child's own, where the provider is not ours."""
-        if self._reader is not None and not self._is_own:
+        """Start from zero, from the fork on; a provider of ours does so by itself."""
+        if self._reader is None or self._is_own:
+            return
+        self._unknown = otel_sdk_private.up_down_counters(self._provider)
+        if not _begin_anew(self._provider, self._reader):
+            # By a reader of the child's own, when one is needed: adding one takes the SDK's lock.
             self._inherited, self._reader = self._reader, None
+
+
+@guarded("letting a forked child count from zero", default=False)
+def _begin_anew(provider: Any, reader: CollectingReader) -> bool:
+    from otel_studio.metrics import _otel_private
+
+    _otel_private.count_anew(provider, reader)
+    return True
 
 
 @guarded("collecting instruments at less cost", None)

@@ -235,6 +235,22 @@ def test_a_child_counts_from_zero(provider: Any, source: InstrumentsSource) -> N
     assert values(taken(source)) == {("sold", ()): 101}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_counts_from_its_beginning(provider: Any, source: InstrumentsSource) -> None:
+    """And not from the first time on that somebody asks."""
+    counter = provider.get_meter("app").create_counter("sold")
+    counter.add(100)
+
+    def child() -> list[Any]:
+        locks.renew_in_child()
+        source.after_fork_in_child()
+        counter.add(3)
+        counter.add(1)
+        return list(values(taken(source)).values())
+
+    assert in_forked_child(child) == [4]
+
+
 def test_a_studio_reads_the_programs_instruments() -> None:
     """Its metric pipeline gives the reading, until its end."""
     with overriding(Studio(load_settings({}, "/"))) as studio:
