@@ -39,7 +39,8 @@ class RememberingStorage(MetricReaderStorage):
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Add one up where it belongs."""
         attributes = measurement.attributes
-        key, types = measurement.instrument, ()
+        key: Any = measurement.instrument
+        types: tuple[type, ...] = ()
         if attributes:
             types = tuple(map(type, attributes.values()))  # True is not 1
             key = (key, types, *attributes.items())

@@ -326,7 +326,9 @@ def test_two_instruments_of_one_scope_that_are_one_name_are_two_families() -> No
     for name in ("jobs.done", "jobs_done", "jobs_done_total"):
         meter.create_counter(name, description="done").add(1)
     for value, name in enumerate(("queue.depth", "queue_depth")):
-        meter.create_gauge(name, description="now").set(value)
+        meter.create_observable_gauge(
+            name, [lambda _options, now=value: [Observation(now)]], description="now"
+        )
         meter.create_histogram(f"{name}.sizes", description="all").record(value)
     _both_texts(made)
     assert _sums(made, "jobs_done_total") == [1]
@@ -397,7 +399,7 @@ def test_values_that_are_one_text_are_one_sample() -> None:
     """`True` and `"true"` are different attributes and the same label."""
     made = Instruments()
     counter = made.provider.get_meter("app").create_counter("jobs", description="done")
-    for value in (True, "true", 1, "1"):
+    for value in (True, "true", 7, "7"):
         counter.add(1, {"a": value})
     _both_texts(made)
     assert _sums(made, "jobs_total") == [2, 2]
