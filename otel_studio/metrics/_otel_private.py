@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricRead
 from otel_studio.base.guard import report_internal_error
 from otel_studio.base.locks import new_lock
 
-#: Sets of attributes of all instruments whose way is remembered: some 300 bytes each.
+#: Sets of attributes of all instruments whose way is remembered: some 450 bytes each.
 _REMEMBERED: Final = 4_096
 #: How the SDK spells attributes as a key: a frozen set before its release 1.44.
 _hashed: Callable[[dict[str, Any]], Any] = getattr(
