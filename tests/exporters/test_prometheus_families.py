@@ -370,8 +370,8 @@ def test_a_family_keeps_its_name() -> None:
         return names.name_of(names.family_of(one, scope), "")
 
     gauge, counter = metric("jobs", Gauge([])), metric("jobs", Sum([], CUMULATIVE, True))
-    assert [name_of(one) for one in (gauge, counter)] == ["jobs", "jobs_other"]
-    assert [name_of(one) for one in (counter, gauge)] == ["jobs_other", "jobs"]
+    assert [name_of(one) for one in (gauge, counter)] == ["jobs", "jobs_other_total"]
+    assert [name_of(one) for one in (counter, gauge)] == ["jobs_other_total", "jobs"]
 
 
 def test_the_attributes_of_a_scope_are_labels_of_their_own(
@@ -405,10 +405,9 @@ def test_values_that_are_one_text_are_one_sample() -> None:
     assert _sums(made, "jobs_total") == [2, 2]
 
 
-ENDINGS = ["", ".done", "_done", "_total", ".count", "_sum", "_bucket", "_created", "_other"]
-NAMES = st.sampled_from(
-    [f"jobs{ending}" for ending in ENDINGS] + ["Jobs", "jobs.seconds", "target_info"]
-)
+OF_SAMPLES = ["", ".done", "_done", "_total", ".count", "_sum", "_bucket", "_created", "_other"]
+OF_UNITS = [".total.seconds", "_seconds_total", "_total_total"]
+NAMES = st.sampled_from(["Jobs", "target", *(f"jobs{end}" for end in OF_SAMPLES + OF_UNITS)])
 KEYS = st.sampled_from(["a", "a.b", "a_b", "le", "quantile", "job", "otel_scope_name", "1a", "é"])
 ATTRIBUTES = st.dictionaries(KEYS, st.sampled_from(["x", "y", "", 1, True]), max_size=3)
 ONE = st.tuples(

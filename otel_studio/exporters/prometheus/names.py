@@ -80,33 +80,36 @@ class FamilyNames:
         return Family(kind, name, None if stream == streams[0] else stream)
 
     def name_of(self, family: Family, unit: str) -> str:
-        """Return the name of a family, without the unit where it ends with it.
+        """Return the name that the reader makes that of a family of.
 
         Args:
             family: of one or more metrics.
             unit: theirs, as OpenTelemetry writes it.
         """
-        ending = map_unit(unit)
-        ending = f"_{ending}" if ending else ""
-        bare = family.name.removesuffix(ending)
         given = self._given.get(family)
         if given is None:
-            given = bare
-            while not self._taken.isdisjoint(_of_samples(family.kind, given + ending)):
-                given += _OTHER
-            self._taken.update(_of_samples(family.kind, given + ending))
-            self._given[family] = given
-            if given != bare:
-                warn_once(
-                    "prometheus",
-                    f"name of {family}",
-                    "the %s %s is %s in the text: another metric has its name, or that of one of "
-                    "its samples; rename one of the two instruments",
-                    family.kind,
-                    family.name,
-                    given + ending,
-                )
-        return given
+            given = self._given[family] = self._free_name(family, unit)
+        return f"{given}_total" if family.kind == "counter" else given
+
+    def _free_name(self, family: Family, unit: str) -> str:
+        ending = map_unit(unit)
+        ending = f"_{ending}" if ending and family.name.endswith(f"_{ending}") else ""
+        bare, name = family.name.removesuffix(ending), family.name
+        while not self._taken.isdisjoint(_of_samples(family.kind, name)):
+            bare += _OTHER
+            name = bare + ending
+        self._taken.update(_of_samples(family.kind, name))
+        if name != family.name:
+            warn_once(
+                "prometheus",
+                f"name of {family}",
+                "the %s %s is %s in the text: another metric has its name, or that of one of its "
+                "samples; rename one of the two instruments",
+                family.kind,
+                family.name,
+                name,
+            )
+        return name
 
 
 def _of_samples(kind: Kind, name: str) -> Iterator[str]:
