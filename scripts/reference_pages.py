@@ -90,8 +90,8 @@ What OTel Studio says of itself. A count that is zero leaves no point. Their att
 """
 SDK = """\
 Where `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED=true` asks for them, OpenTelemetry's metrics of its
-SDK are there as well, under the scope `opentelemetry-sdk`. Each start of a span then costs about a
-microsecond more.
+SDK are there as well, under the scope `opentelemetry-sdk`. Spans are counted for them where they
+end, away from the hot path.
 """
 KINDS = {
     "observable_counter": "counter",
@@ -175,7 +175,7 @@ def telemetry_page() -> str:
     own: Any = Recorder()
     self_report.register(own, RegistryReading, dict)
     sdk: Any = Recorder()
-    figures.register(sdk, sdk_metrics.FIGURES, sdk_metrics.ReportedSpans)
+    figures.register(sdk, sdk_metrics.FIGURES, sdk_metrics.SpansReading)
     parts += [
         "## OTel Studio itself\n",
         SELF,

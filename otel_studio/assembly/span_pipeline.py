@@ -136,8 +136,7 @@ class SpanPipeline:
         names = [name for _, name in self._renewals]
         has_processors = otel_sdk_private.has_span_processors(provider)
         for processor in ours.processors:
-            if processor is not ours.starts:  # those of the program
-                provider.add_span_processor(processor)
+            provider.add_span_processor(processor)
         self.processor = RegistrySpanProcessor(self.ended, self._clock)
         self._listen(self.processor)
         for tracer in list(ours.made_tracers):

@@ -74,10 +74,12 @@ class ActiveReference(weakref.ref[StudioSpan]):
     as the SDK's would simply vanish.
     """
 
-    __slots__ = ("name", "tracer")
+    __slots__ = ("name", "start", "tracer")
 
     tracer: StudioTracer
     name: str
+    #: How it was started, where that is counted.
+    start: tuple[str, str]
 
 
 def refer(span: StudioSpan, tracer: StudioTracer) -> ActiveReference:
@@ -95,7 +97,7 @@ def _dropped(reference: Any) -> None:
 class AbandonedSpan:
     """Stands in the buffer for a span that was dropped without an end."""
 
-    __slots__ = ("_children", "_name", "_parent_span", "_tracer")
+    __slots__ = ("_children", "_name", "_parent_span", "_tracer", "start")
 
     _simple: Final = False
     _outcome: Final = outcome.ABANDONED
@@ -114,8 +116,12 @@ class AbandonedSpan:
     start_time: Final = 0
     end_time: Final = None
 
-    def __init__(self, tracer: StudioTracer, name: str) -> None:
+    def __init__(
+        self, tracer: StudioTracer, name: str, start: tuple[str, str] | None = None
+    ) -> None:
         self._tracer = tracer
         self._name = name
         self._parent_span: StudioSpan | None = None
         self._children: Any = None
+        #: How it was started, where that is counted.
+        self.start = start

@@ -61,6 +61,14 @@ class Line(Protocol):
         """Have the runs that are kept keep their times, before the wall clock is followed."""
 
 
+class Tally(Protocol):
+    """Counts every run that ends, whatever becomes of it; see `spans.tally`."""
+
+    def prepare(self, runs: Iterable[OpenRun]) -> Change:
+        """Return what counts a batch."""
+        ...
+
+
 class Cut(NamedTuple):
     """What a reader needs to tell one moment: a run is in `running`, or it has ended by then.
 
@@ -108,6 +116,7 @@ class EndedSpans:
         #: `_token`.
         self.references: set[Callable[[], OpenRun | None]] = set()
         self.line: Line | None = None
+        self.tally: Tally | None = None
         self.sweep = sweep
         #: Held during a fold; nothing of the program's runs while it is.
         self.lock = new_lock()
@@ -285,9 +294,15 @@ class EndedSpans:
         self, batch: list[OpenRun]
     ) -> tuple[Iterable[Change], list[OpenRun], list[OpenRun]]:
         """Return what takes a batch over, what of it that takes, and what is left."""
-        if self.line is None or not batch:
-            return (), batch, []
-        changes, taken = self.line.prepare(batch)
+        changes: Iterable[Change] = ()
+        taken = batch
+        if self.line is not None and batch:
+            changes, taken = self.line.prepare(batch)
+        if self.tally is not None:
+            try:
+                changes = chain(changes, (self.tally.prepare(taken),))
+            except Exception as error:
+                guard.note_internal_error("counting starts of spans", error)
         return changes, taken, batch[len(taken) :]
 
     def _after(self, put_off: Callable[[], object]) -> None:

@@ -29,8 +29,8 @@ from otel_studio.spans.buffer import EndedSpans
 from otel_studio.spans.fast_port import RunWatcher, ToldToken
 from otel_studio.spans.handover import BatchConsumer, Handover
 from otel_studio.spans.pipeline import Outlet, Pipeline
-from otel_studio.spans.sdk_metrics import SpanStarts
 from otel_studio.spans.span import StudioSpan, span_name
+from otel_studio.spans.tally import SpanTally
 from otel_studio.spans.timebase import Timebase
 from otel_studio.spans.tracer import StudioTracer
 
@@ -118,8 +118,8 @@ class StudioTracerProvider(TracerProvider):
         self.redact: Callable[[StudioSpan], None] | None = None
         #: Where OpenTelemetry's metrics of its SDK go, where they are wanted.
         self.meter_provider = meter_provider
-        #: Counts every start for them.
-        self.starts: SpanStarts | None = None
+        #: Counts the spans for them.
+        self.tally: SpanTally | None = None
         self.processors: tuple[SpanProcessor, ...] = (
             (active_span_processor,) if active_span_processor is not None else ()
         )
@@ -138,8 +138,7 @@ class StudioTracerProvider(TracerProvider):
         """Return the tracer of a scope; the same one for the same scope."""
         if self._disabled:
             return super().get_tracer(instrumenting_module_name)
-        if self.starts is None and sdk_metrics.are_wanted():
-            self._report_spans()
+        self._report_spans()
         scope = InstrumentationScope(
             span_name(instrumenting_module_name or ""),
             span_name(instrumenting_library_version or ""),
@@ -159,9 +158,14 @@ class StudioTracerProvider(TracerProvider):
         return tracer
 
     def _report_spans(self) -> None:
-        self.starts = SpanStarts()
-        self.add_span_processor(self.starts)
-        sdk_metrics.report(self, self.meter_provider or metrics.get_meter_provider())
+        """Have the spans among OpenTelemetry's metrics of its SDK, where these are wanted."""
+        if self.tally is not None or not sdk_metrics.are_wanted():
+            return
+        with self._tracers_lock:
+            if self.tally is not None:  # another thread was first
+                return
+            tally = self.tally = self.ended.tally = SpanTally()
+        sdk_metrics.report(self, tally, self.meter_provider or metrics.get_meter_provider())
 
     def adopt(self, tracers: Iterable[StudioTracer]) -> None:
         """Take over the tracers of a provider that has ended.
@@ -174,6 +178,7 @@ class StudioTracerProvider(TracerProvider):
         """
         if self._disabled:
             return
+        self._report_spans()
         for tracer in list(tracers):
             self.made_tracers.add(tracer)  # not among `_tracers`, which would keep it for good
             tracer.move(self, self._apply_tracer_configurator(tracer.scope))
@@ -229,7 +234,8 @@ class StudioTracerProvider(TracerProvider):
     def drop(self, reference: ActiveReference) -> None:
         """Count a span of the API as abandoned, which was dropped without an end."""
         if reference in self.active_references:
-            abandoned: Any = AbandonedSpan(reference.tracer, reference.name)
+            start = getattr(reference, "start", None)
+            abandoned: Any = AbandonedSpan(reference.tracer, reference.name, start)
             self.active.add(abandoned)
             self.ended.append(abandoned)
             self.active_references.discard(reference)
@@ -321,7 +327,7 @@ class StudioTracerProvider(TracerProvider):
         """Start from empty in a forked child: nothing inherited is counted or sent twice."""
         self.ended.after_fork_in_child()
         self.claimed.clear()
-        if self.starts is not None:
-            self.starts.start_anew()
+        if self.tally is not None:
+            self.tally.start_anew()
         self.timebase.refresh()
         seat.unbind_all()  # the first operation in the child wakes what works for it

@@ -5,23 +5,21 @@ Names and attributes: https://opentelemetry.io/docs/specs/semconv/otel/sdk-metri
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count as counter
-from itertools import repeat, starmap
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import SpanContext
 
 from otel_studio.base import figures
 from otel_studio.base.figures import Attributes, Figure, Point
 from otel_studio.base.locks import new_lock
+from otel_studio.spans.tally import SpanTally, Start
 
 if TYPE_CHECKING:
     from otel_studio.spans.export import ExportQueue
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
 _VARIABLE: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _ORIGIN: Final = "otel.span.parent.origin"
 _DECISION: Final = "otel.span.sampling_result"
-#: Starts that wait to be counted, at most.
-_MOST_WAITING: Final = 4_096
-#: What a span that is recorded was decided to be, by its sampled flag.
-_RECORDED: Final = (Decision.RECORD_ONLY.name, Decision.RECORD_AND_SAMPLE.name)
 #: Reasons of drops that OpenTelemetry's own processor knows, by its words for them.
 _NEVER_HANDED_ON: Final = {
     "queue_full": "queue_full",
@@ -50,132 +44,126 @@ def are_wanted() -> bool:
     return os.environ.get(_VARIABLE, "").strip().lower() == "true"
 
 
-class SpanStarts(SpanProcessor):
-    """Counts the starts of spans by where the parent is and what the sampler decided.
+@dataclasses.dataclass(frozen=True, slots=True)
+class QueueReading:
+    """What one queue of spans has done, and holds.
 
-    As a provider's processor it is told of every start that is recorded; of others the tracer
-    tells it.
+    Attributes:
+        component: the attributes that tell it from others.
+        handed_on: spans that the exporter was given.
+        refused: spans that it was not given, by OpenTelemetry's words for the reason.
+        waiting: spans in the queue.
+        capacity: the most that may wait.
     """
 
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[str, str]] = deque()
-        self._counted: Counter[tuple[str, str]] = Counter()
-        self._counting = new_lock()
+    component: Attributes
+    handed_on: int
+    refused: Counter[str]
+    waiting: int
+    capacity: int
 
-    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        """Count a span that is recorded."""
-        origin = "none"
-        if span._parent_id:
-            origin = "remote" if span._parent_remote else "local"
-        self._add(origin, _RECORDED[span._flags & 1])
 
-    def unrecorded(self, parent: SpanContext | None) -> None:
-        """Count a span that the sampler dropped.
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpansReading:
+    """What is known of the spans of the tracer providers of one meter provider.
 
-        Args:
-            parent: its parent's.
-        """
-        origin = "none" if parent is None else "remote" if parent.is_remote else "local"
-        self._add(origin, Decision.DROP.name)
+    Attributes:
+        started: spans started so far, by where the parent was and what was decided.
+        live: those of them that go on.
+        queues: of all the providers.
+    """
 
-    def _add(self, origin: str, decision: str) -> None:
-        # A finalizer or a signal handler may start a span inside the count: this is one step.
-        self._waiting.append((origin, decision))
-        if len(self._waiting) > _MOST_WAITING:
-            self.counts()
-
-    def counts(self) -> Counter[tuple[str, str]]:
-        """Return how many spans were started, by origin and decision."""
-        with self._counting:
-            taken = list(starmap(self._waiting.popleft, repeat((), len(self._waiting))))
-            self._counted.update(taken)
-            return self._counted.copy()
-
-    def start_anew(self) -> None:
-        """Count from zero."""
-        self._waiting.clear()
-        self._counted.clear()
+    started: Counter[Start] = dataclasses.field(default_factory=Counter)
+    live: Counter[Start] = dataclasses.field(default_factory=Counter)
+    queues: tuple[QueueReading, ...] = ()
 
 
 class ReportedSpans:
-    """The starts, the running spans and the queues of the tracer providers of one meter provider.
+    """The tracer providers of one meter provider.
 
-    Several share its instruments: one that is made twice would lose the second's callbacks.
+    They share its instruments: one that is made twice would lose the second's callbacks.
     """
 
     def __init__(self) -> None:
-        self._providers: weakref.WeakSet[StudioTracerProvider] = weakref.WeakSet()
+        self._providers: dict[SpanTally, weakref.ref[StudioTracerProvider]] = {}
+        #: What providers had counted that are gone.
+        self._gone: Counter[Start] = Counter()
         self._names: weakref.WeakKeyDictionary[ExportQueue, str] = weakref.WeakKeyDictionary()
+        self._changing = new_lock()
 
-    def add(self, provider: StudioTracerProvider) -> None:
+    def add(self, provider: StudioTracerProvider, tally: SpanTally) -> None:
         """Report a provider from now on."""
-        self._providers.add(provider)
+        with self._changing:
+            self._providers[tally] = weakref.ref(provider)
 
-    def started(self) -> Iterator[Point]:
-        """Yield the spans started so far."""
-        total: Counter[tuple[str, str]] = Counter()
-        for provider in self._providers:
-            if provider.starts is not None:
-                total += provider.starts.counts()
-        for (origin, decision), count in total.items():
-            yield count, {_ORIGIN: origin, _DECISION: decision}
+    def read(self) -> SpansReading:
+        """Take a reading."""
+        live: Counter[Start] = Counter()
+        started: Counter[Start] = Counter()
+        queues: list[QueueReading] = []
+        for tally, provider in self._living():
+            of_all, of_live = tally.read(provider.ended)
+            started += of_all
+            live += of_live
+            queues += map(self._of_queue, cast("tuple[ExportQueue, ...]", provider.line.queues))
+        return SpansReading(started + self._gone, live, tuple(queues))
 
-    def live(self) -> Iterator[Point]:
-        """Yield the spans that run now: none of them, too, where there were some."""
-        total = {
-            str(attributes[_DECISION]): 0
-            for _, attributes in self.started()
-            if attributes[_DECISION] in _RECORDED
-        }
-        for provider in self._providers:
-            for span in provider.running():
-                decision = _RECORDED[span._flags & 1]
-                total[decision] = total.get(decision, 0) + 1
-        for decision, count in total.items():
-            yield count, {_DECISION: decision}
-
-    def _queues(self) -> Iterator[tuple[ExportQueue, Attributes]]:
-        for provider in self._providers:
-            for queue in cast("tuple[ExportQueue, ...]", provider.line.queues):
-                name = self._names.get(queue)
-                if name is None:
-                    name = self._names[queue] = f"{_QUEUE_TYPE}/{next(_queue_numbers)}"
-                component: Attributes = {"otel.component.type": _QUEUE_TYPE}
-                yield queue, {**component, "otel.component.name": name}
-
-    def processed(self) -> Iterator[Point]:
-        """Yield the spans that queues have handed on, and those that found no room there."""
-        for queue, component in self._queues():
-            lost: Counter[str] = Counter()
-            handed_on = queue.exported
-            for reason, count in queue.dropped.items():
-                if reason in _NEVER_HANDED_ON:
-                    lost[_NEVER_HANDED_ON[reason]] += count
+    def _living(self) -> list[tuple[SpanTally, StudioTracerProvider]]:
+        """Return the providers that are there; what others had counted stays counted."""
+        living: list[tuple[SpanTally, StudioTracerProvider]] = []
+        with self._changing:
+            for tally, reference in list(self._providers.items()):
+                provider = reference()
+                if provider is not None:
+                    living.append((tally, provider))
                 else:
-                    handed_on += count
-            yield handed_on, component
-            for error, count in lost.items():
-                yield count, {**component, "error.type": error}
+                    self._gone += tally.total()
+                    del self._providers[tally]
+        return living
 
-    def waiting(self) -> Iterator[Point]:
-        """Yield the spans that wait in each queue."""
-        for queue, component in self._queues():
-            yield queue.waiting, component
+    def _of_queue(self, queue: ExportQueue) -> QueueReading:
+        name = self._names.get(queue)
+        if name is None:
+            name = self._names.setdefault(queue, f"{_QUEUE_TYPE}/{next(_queue_numbers)}")
+        handed_on, refused = queue.exported, Counter[str]()
+        for reason, count in queue.dropped.copy().items():
+            if reason in _NEVER_HANDED_ON:
+                refused[_NEVER_HANDED_ON[reason]] += count
+            else:
+                handed_on += count
+        component: Attributes = {"otel.component.type": _QUEUE_TYPE, "otel.component.name": name}
+        return QueueReading(component, handed_on, refused, queue.waiting, queue.capacity)
 
-    def capacity(self) -> Iterator[Point]:
-        """Yield how many may wait there."""
-        for queue, component in self._queues():
-            yield queue.capacity, component
+
+def _started(spans: SpansReading) -> Iterator[Point]:
+    for (origin, decision), count in spans.started.items():
+        yield count, {_ORIGIN: origin, _DECISION: decision}
+
+
+def _live(spans: SpansReading) -> Iterator[Point]:
+    # None of them, too, where there were some.
+    total = {decision: 0 for _, decision in spans.started if decision != Decision.DROP.name}
+    for (_, decision), count in spans.live.items():
+        total[decision] = total.get(decision, 0) + count
+    for decision, count in total.items():
+        yield count, {_DECISION: decision}
+
+
+def _processed(spans: SpansReading) -> Iterator[Point]:
+    for queue in spans.queues:
+        yield queue.handed_on, queue.component
+        for error, count in queue.refused.items():
+            yield count, {**queue.component, "error.type": error}
 
 
 #: The instruments, as the conventions describe them.
-FIGURES: Final[tuple[Figure[ReportedSpans], ...]] = (
+FIGURES: Final[tuple[Figure[SpansReading], ...]] = (
     Figure(
         "otel.sdk.span.started",
         "counter",
         "{span}",
         "The number of created spans.",
-        ReportedSpans.started,
+        _started,
     ),
     Figure(
         "otel.sdk.span.live",
@@ -183,21 +171,21 @@ FIGURES: Final[tuple[Figure[ReportedSpans], ...]] = (
         "{span}",
         "The number of created spans with `recording=true` for which the end operation has not "
         "been called yet.",
-        ReportedSpans.live,
+        _live,
     ),
     Figure(
         "otel.sdk.processor.span.processed",
         "counter",
         "{span}",
         "The number of spans for which the processing has finished, either successful or failed.",
-        ReportedSpans.processed,
+        _processed,
     ),
     Figure(
         "otel.sdk.processor.span.queue.size",
         "up_down_counter",
         "{span}",
         "The number of spans in the queue of a given instance of an SDK span processor.",
-        ReportedSpans.waiting,
+        lambda spans: [(q.waiting, q.component) for q in spans.queues],
     ),
     Figure(
         "otel.sdk.processor.span.queue.capacity",
@@ -205,25 +193,26 @@ FIGURES: Final[tuple[Figure[ReportedSpans], ...]] = (
         "{span}",
         "The maximum number of spans the queue of a given instance of an SDK span processor can "
         "hold.",
-        ReportedSpans.capacity,
+        lambda spans: [(q.capacity, q.component) for q in spans.queues],
     ),
 )
 
+#: What each meter provider reports; its instruments hold the value.
 _reported: weakref.WeakKeyDictionary[MeterProvider, ReportedSpans] = weakref.WeakKeyDictionary()
 _reporting: Final = new_lock()
 
 
-def report(provider: StudioTracerProvider, meter_provider: MeterProvider) -> None:
+def report(provider: StudioTracerProvider, tally: SpanTally, meter_provider: MeterProvider) -> None:
     """Have a provider's spans among the metrics of a meter provider.
 
     Args:
-        provider: one of ours, whose `starts` are counted.
+        provider: one of ours.
+        tally: counts its spans.
         meter_provider: gets the instruments, under the scope that the SDK uses.
     """
     with _reporting:
-        spans = _reported.get(meter_provider)
-        if spans is None:
-            spans = _reported[meter_provider] = ReportedSpans()
-            found = spans
-            figures.register(meter_provider.get_meter("opentelemetry-sdk"), FIGURES, lambda: found)
-        spans.add(provider)
+        known = _reported.get(meter_provider)
+        spans = known or _reported.setdefault(meter_provider, ReportedSpans())
+        spans.add(provider, tally)
+    if known is None:  # and with no lock held that a callback could wait for
+        figures.register(meter_provider.get_meter("opentelemetry-sdk"), FIGURES, spans.read)

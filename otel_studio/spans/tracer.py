@@ -35,6 +35,7 @@ from otel_studio.spans.ended_run import keep_start_times
 from otel_studio.spans.fast_port import FastPort
 from otel_studio.spans.sampling import RATIO_MASK, plan
 from otel_studio.spans.span import StudioSpan, new_span, span_name, unix_time
+from otel_studio.spans.tally import start_of
 
 if TYPE_CHECKING:
     from otel_studio.spans.provider import StudioTracerProvider
@@ -234,12 +235,15 @@ class StudioTracer(Tracer):
         task = running_task()
         if task is not None:
             span._task = task
+        provider = self.provider
         if is_held:
-            self.provider.active.add(span)
+            provider.active.add(span)
         else:
             reference = span._token = refer(span, self)
-            self.provider.active_references.add(reference)
-        if self.provider.processors:
+            if provider.tally is not None:
+                reference.start = start_of(span)
+            provider.active_references.add(reference)
+        if provider.processors:
             self.started(span, context)
         return span
 
@@ -283,8 +287,8 @@ class StudioTracer(Tracer):
         sampled = result.decision is Decision.RECORD_AND_SAMPLE
         flags = random_flag | (TraceFlags.SAMPLED if sampled else 0)
         if result.decision is Decision.DROP:
-            if self.provider.starts is not None:
-                self.provider.starts.unrecorded(parent_context)
+            if self.provider.tally is not None:
+                self.provider.tally.unrecorded(parent_context)
             return NonRecordingSpan(
                 SpanContext(
                     trace_id,

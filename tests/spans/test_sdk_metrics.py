@@ -1,5 +1,6 @@
 """OpenTelemetry's metrics of its own SDK, of our spans and queues, where its variable asks."""
 
+import gc
 import os
 import threading
 
@@ -87,7 +88,7 @@ def test_nothing_is_counted_where_nobody_asks():
     provider = StudioTracerProvider(shutdown_on_exit=False)
     _use(provider)
 
-    assert provider.starts is None
+    assert provider.tally is None
     assert provider.processors == ()
 
 
@@ -124,6 +125,73 @@ def test_operations_and_queues_of_a_studio_are_among_its_metrics(wanted):
     assert later["otel.sdk.processor.span.processed"] == {component: 5, dropped: 1}
 
 
+def test_no_start_pays_for_its_count(wanted):
+    """Nobody is told of a start: operations keep their short way, and are counted as they end."""
+    reader = InMemoryMetricReader()
+    with otel_studio.isolated(metric_readers=[reader]) as isolated:
+        otel_studio.service("shop").record_operation("pay", duration=0.01)
+        assert isolated.studio.tracer_provider.processors == ()
+        assert sum(_collected(reader)["otel.sdk.span.started"].values()) == 1
+
+
+def test_what_is_ignored_was_started_all_the_same(wanted):
+    """The registry leaves an operation out; the SDK's own count does not."""
+    reader = InMemoryMetricReader()
+    with otel_studio.isolated(metric_readers=[reader], ignored_operations=["shop/ping"]) as made:
+        with otel_studio.service("shop").operation("ping"):
+            running = _collected(reader)
+        assert made.runs() == []
+        ended = _collected(reader)
+
+    for found, live in ((running, 1), (ended, 0)):
+        assert sum(found["otel.sdk.span.started"].values()) == 1
+        assert sum(found["otel.sdk.span.live"].values()) == live
+
+
+def test_a_span_that_is_dropped_stays_started_and_lives_no_more(wanted):
+    """Also of a remote parent, and once the fold has counted it as abandoned."""
+    reader = InMemoryMetricReader()
+    provider = StudioTracerProvider(meter_provider=MeterProvider([reader]), shutdown_on_exit=False)
+    tracer = provider.get_tracer("shop")
+    context = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1))
+    span = tracer.start_span("a", set_span_in_context(NonRecordingSpan(context)))
+    before = _collected(reader)
+    del span
+    gc.collect()
+    after = _collected(reader)
+
+    decision = ("otel.span.sampling_result", "RECORD_AND_SAMPLE")
+    started = {(("otel.span.parent.origin", "remote"), decision): 1}
+    assert before == {"otel.sdk.span.started": started, "otel.sdk.span.live": {(decision,): 1}}
+    assert after == {"otel.sdk.span.started": started, "otel.sdk.span.live": {(decision,): 0}}
+
+
+def test_tracers_taken_over_are_counted_where_they_went(wanted):
+    """A provider that only took over the tracers of another one reports their spans."""
+    reader = InMemoryMetricReader()
+    first = StudioTracerProvider(meter_provider=MeterProvider(), shutdown_on_exit=False)
+    tracer = first.get_tracer("shop")
+    second = StudioTracerProvider(meter_provider=MeterProvider([reader]), shutdown_on_exit=False)
+    second.adopt(first.made_tracers)
+    tracer.start_span("a").end()
+
+    assert sum(_collected(reader)["otel.sdk.span.started"].values()) == 1
+
+
+def test_a_count_does_not_fall_when_a_provider_goes(wanted):
+    """What it had started stays started."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    for _ in range(3):
+        provider = StudioTracerProvider(meter_provider=meters, shutdown_on_exit=False)
+        provider.get_tracer("shop").start_span("a").end()
+        provider.shutdown()
+    del provider
+    gc.collect()
+
+    assert sum(_collected(reader)["otel.sdk.span.started"].values()) == 3
+
+
 def test_two_providers_of_one_meter_provider_add_up(wanted):
     """Instruments made twice would lose the second provider's figures."""
     reader = InMemoryMetricReader()
@@ -138,25 +206,32 @@ def test_two_providers_of_one_meter_provider_add_up(wanted):
 
 
 def test_starts_of_many_threads_are_all_counted(wanted):
-    """Also where one of them counts while others start."""
+    """Also where one counts while others start, end and drop spans; the count never falls."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader])
     provider = StudioTracerProvider(meter_provider=meters, shutdown_on_exit=False)
     tracer = provider.get_tracer("shop")
 
     def start_many():
-        for _ in range(3_000):
+        for _ in range(1_000):
             tracer.start_span("a").end()
+            with tracer.start_as_current_span("b"):
+                tracer.start_span("dropped")
+
+    def count():
+        return sum(_collected(reader).get("otel.sdk.span.started", {}).values())
 
     threads = [threading.Thread(target=start_many) for _ in range(4)]
     for thread in threads:
         thread.start()
+    counts = []
     while any(thread.is_alive() for thread in threads):
-        _collected(reader)
+        counts.append(count())
     for thread in threads:
         thread.join()
 
-    assert sum(_collected(reader)["otel.sdk.span.started"].values()) == 12_000
+    assert counts == sorted(counts)
+    assert count() == 12_000
 
 
 def test_a_forked_child_counts_from_zero(wanted):
@@ -169,8 +244,7 @@ def test_a_forked_child_counts_from_zero(wanted):
     if not child:
         provider.after_fork_in_child()
         provider.get_tracer("shop").start_span("a").end()
-        assert provider.starts is not None
-        os._exit(sum(provider.starts.counts().values()))
+        os._exit(sum(_collected(reader)["otel.sdk.span.started"].values()))
     _, status = os.waitpid(child, 0)
 
     assert os.waitstatus_to_exitcode(status) == 1
