@@ -162,7 +162,7 @@ class StudioTracerProvider(TracerProvider):
         if self.tally is not None or not sdk_metrics.are_wanted():
             return
         with self._tracers_lock:
-            if self.tally is not None:  # another thread was first
+            if self.ended.tally is not None:  # another thread was first
                 return
             tally = self.tally = self.ended.tally = SpanTally()
         sdk_metrics.report(self, tally, self.meter_provider or metrics.get_meter_provider())

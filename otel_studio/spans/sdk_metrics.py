@@ -20,6 +20,7 @@ from otel_studio.base import figures
 from otel_studio.base.figures import Attributes, Figure, Point
 from otel_studio.base.locks import new_lock
 from otel_studio.spans.tally import SpanTally, Start
+from otel_studio.version import __version__
 
 if TYPE_CHECKING:
     from otel_studio.spans.export import ExportQueue
@@ -34,8 +35,10 @@ _NEVER_HANDED_ON: Final = {
     "queue_bytes": "queue_full",
     "shutdown": "already_shutdown",
 }
-#: The conventions keep their own names of types for what comes with the SDK.
-_QUEUE_TYPE: Final = "otel_studio.spans.export.ExportQueue"
+#: What a queue is by the conventions: what stands between a provider and one exporter.
+_QUEUE_TYPE: Final = "batching_span_processor"
+#: Apart from those of the SDK's own, which a program may have beside it.
+_QUEUE_NAME: Final = "otel_studio.spans.export.ExportQueue"
 _queue_numbers: Final = counter()
 
 
@@ -124,7 +127,7 @@ class ReportedSpans:
     def _of_queue(self, queue: ExportQueue) -> QueueReading:
         name = self._names.get(queue)
         if name is None:
-            name = self._names.setdefault(queue, f"{_QUEUE_TYPE}/{next(_queue_numbers)}")
+            name = self._names.setdefault(queue, f"{_QUEUE_NAME}/{next(_queue_numbers)}")
         handed_on, refused = queue.exported, Counter[str]()
         for reason, count in queue.dropped.copy().items():
             if reason in _NEVER_HANDED_ON:
@@ -208,11 +211,14 @@ def report(provider: StudioTracerProvider, tally: SpanTally, meter_provider: Met
     Args:
         provider: one of ours.
         tally: counts its spans.
-        meter_provider: gets the instruments, under the scope that the SDK uses.
+        meter_provider: gets the instruments, under the name of the scope that the SDK uses.
     """
     with _reporting:
         known = _reported.get(meter_provider)
         spans = known or _reported.setdefault(meter_provider, ReportedSpans())
         spans.add(provider, tally)
     if known is None:  # and with no lock held that a callback could wait for
-        figures.register(meter_provider.get_meter("opentelemetry-sdk"), FIGURES, spans.read)
+        # Beside an instrument of one name and scope, the second's callbacks are lost: the SDK makes
+        # its own under no version.
+        meter = meter_provider.get_meter("opentelemetry-sdk", __version__)
+        figures.register(meter, FIGURES, spans.read)

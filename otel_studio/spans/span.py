@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import weakref
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -242,24 +244,40 @@ class StudioSpan(Span, ReadableSpan):
 
     def to_json(self, indent: int | None = 4) -> str:
         """Return the span as JSON text, as the SDK's console exporter prints it."""
-        text: str = ReadableSpan(
+        text: str = self._readable_span().to_json(indent=indent)
+        return text
+
+    def _readable_span(self) -> ReadableSpan:
+        """Return what the span says now, apart from it; the SDK's spans call it so."""
+        attributes = BoundedAttributes(attributes=self._attributes)
+        attributes.dropped = self._dropped_attributes
+        # Plain ones: that of an exception makes its text when it is read.
+        plain = (Event(each.name, each.attributes, each.timestamp) for each in self.events)
+        events = BoundedList.from_seq(None, plain)
+        events.dropped = self._dropped_events
+        links = BoundedList.from_seq(None, self.links)
+        links.dropped = self._dropped_links
+        return ReadableSpan(
             name=self._name,
             context=self.get_span_context(),
             parent=self.parent,
             resource=self.resource,
-            attributes=self.attributes,
-            events=self.events,
-            links=self.links,
+            attributes=attributes,
+            events=events,
+            links=links,
             kind=self._kind,
             status=self.status,
             start_time=self.start_time,
             end_time=self.end_time,
             instrumentation_scope=self._tracer.scope,
-        ).to_json(indent=indent)
-        return text
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ReadableSpan:
+        # Of its tracer, its thread and its place among the running ones there is no copy.
+        return copy.deepcopy(self._readable_span(), memo)
 
     def __repr__(self) -> str:
-        return f"StudioSpan(name={self._name!r}, context={self.get_span_context()!r})"
+        return f'StudioSpan(name="{self._name}", context={self.get_span_context()!r})'
 
     # What a writer does
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -440,23 +441,92 @@ def test_starting_a_span_again_changes_nothing(caplog: pytest.LogCaptureFixture)
     assert "start()" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {
+            "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test,a=b%20c",
+            "OTEL_SERVICE_NAME": "shop",
+            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "otel,os,process",
+        },
+        {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
+        {"OTEL_TRACES_SAMPLER": "parentbased_always_off"},
+        {"OTEL_TRACES_SAMPLER": "no such sampler"},
+        {
+            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "7",
+            "OTEL_ATTRIBUTE_COUNT_LIMIT": "6",
+            "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": "5",
+            "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": "4",
+            "OTEL_SPAN_EVENT_COUNT_LIMIT": "3",
+            "OTEL_SPAN_LINK_COUNT_LIMIT": "2",
+        },
+        {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "9", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "8"},
+        {"OTEL_SDK_DISABLED": "true"},
+    ],
+    ids=lambda environment: "+".join(environment.values()) or "nothing said",
+)
 def test_a_provider_made_by_itself_is_described_as_the_sdks(
-    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Resource, limits and sampler are those that the environment gives the SDK's own."""
-    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,a=b")
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
-    monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "3")
-    ours, theirs = (
-        kind(shutdown_on_exit=False) for kind in (StudioTracerProvider, sdk_trace.TracerProvider)
-    )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made = [
+        kind(id_generator=IncrementalIds(), shutdown_on_exit=False)
+        for kind in (StudioTracerProvider, sdk_trace.TracerProvider)
+    ]
 
-    assert ours.resource.attributes["a"] == "b"
-    assert ours.resource == theirs.resource
-    assert ours.sampler.get_description() == theirs.sampler.get_description()
-    assert ours._span_limits.max_events == 3
+    for provider in made:
+        assert provider.resource.attributes["telemetry.sdk.language"] == "python"
+    ours, theirs = (
+        (
+            dict(provider.resource.attributes),
+            provider.sampler.get_description(),
+            vars(provider._span_limits),
+            provider.get_tracer("t").start_span("one").is_recording(),
+        )
+        for provider in made
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("provider_class", [TracerProvider, StudioTracerProvider])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_a_deep_copy_of_an_ended_span_says_what_the_span_says(
+    scenario: Scenario, provider_class: type[TracerProvider]
+) -> None:
+    """As exporters make it, to change what they send: the span stays as it was."""
+    few = SpanLimits(max_span_attributes=2, max_events=1, max_links=1, max_event_attributes=1)
+    provider = provider_class(resource=RESOURCE, span_limits=few, shutdown_on_exit=False)
+    kept = Kept()
+    provider.add_span_processor(kept)
+    scenario(provider.get_tracer("contract", "1.0", "https://schema", {"scope": "attribute"}))
+
+    assert kept.ended
+    for span in kept.ended:
+        copied: Any = copy.deepcopy(span)
+        assert described(copied) == described(span)
+        assert copied.to_json() == span.to_json()
+        assert type(copied) is ReadableSpan
+        copied._name = "another"
+        copied._attributes._immutable = False
+        copied._attributes["another"] = "value"
+        assert span.name != "another"
+        assert "another" not in (span.attributes or {})
+
+
+def test_a_span_prints_as_the_sdks() -> None:
+    """Its class, its name and its context."""
+    ours, theirs = (
+        repr(
+            kind(id_generator=IncrementalIds(), shutdown_on_exit=False)
+            .get_tracer("t")
+            .start_span("a")
+        )
+        for kind in (StudioTracerProvider, TracerProvider)
+    )
+    assert ours == theirs.replace("_Span", "StudioSpan", 1)
 
 
 def test_an_ended_span_prints_as_json_like_the_sdks() -> None:

@@ -3,11 +3,13 @@
 import gc
 import os
 import threading
+from collections import defaultdict
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
@@ -28,16 +30,16 @@ def wanted(monkeypatch):
 def _collected(reader):
     data = reader.get_metrics_data()
     scopes = [] if data is None else [s for r in data.resource_metrics for s in r.scope_metrics]
-    return {
-        metric.name: {
-            tuple(sorted(point.attributes.items())): point.value
-            for point in metric.data.data_points
-        }
-        for scope in scopes
-        if scope.scope.name == "opentelemetry-sdk"
-        for metric in scope.metrics
-        if ".span." in metric.name
-    }
+    found = defaultdict(dict)
+    for scope in scopes:
+        if scope.scope.name == "opentelemetry-sdk":
+            for metric in scope.metrics:
+                if ".span." in metric.name:
+                    for point in metric.data.data_points:
+                        series = tuple(sorted(point.attributes.items()))
+                        assert series not in found[metric.name], "one series twice"
+                        found[metric.name][series] = point.value
+    return dict(found)
 
 
 def _forms(reader):
@@ -116,13 +118,35 @@ def test_operations_and_queues_of_a_studio_are_among_its_metrics(wanted):
     assert found["otel.sdk.span.live"] == {root[1:]: 0}
     [component] = found["otel.sdk.processor.span.processed"]
     kind = f"{ExportQueue.__module__}.{ExportQueue.__qualname__}"
-    assert dict(component)["otel.component.type"] == kind
+    assert dict(component)["otel.component.type"] == "batching_span_processor"
     assert dict(component)["otel.component.name"].startswith(f"{kind}/")
     assert found["otel.sdk.processor.span.processed"] == {component: 5}
     assert found["otel.sdk.processor.span.queue.size"] == {component: 0}
     assert found["otel.sdk.processor.span.queue.capacity"] == {component: queue.capacity}
     dropped = tuple(sorted([*component, ("error.type", "already_shutdown")]))
     assert later["otel.sdk.processor.span.processed"] == {component: 5, dropped: 1}
+
+
+def test_a_queue_is_told_from_a_processor_of_the_sdks_beside_it(wanted, caplog):
+    """Both are of one type, neither takes the place of the other, and nobody is warned."""
+    reader = InMemoryMetricReader()
+    with otel_studio.isolated(sampler="always_on", metric_readers=[reader]) as isolated:
+        isolated.studio.add_span_exporter(InMemorySpanExporter())
+        provider = isolated.studio.tracer_provider
+        theirs = BatchSpanProcessor(InMemorySpanExporter(), meter_provider=provider.meter_provider)
+        provider.add_span_processor(theirs)
+        provider.get_tracer("shop").start_span("a").end()
+        isolated.studio.force_flush()
+        theirs.force_flush()
+        found = _collected(reader)
+        theirs.shutdown()
+
+    for name in ("processed", "queue.size", "queue.capacity"):
+        series = [dict(key) for key in found[f"otel.sdk.processor.span.{name}"]]
+        assert [each["otel.component.type"] for each in series] == ["batching_span_processor"] * 2
+        assert len({each["otel.component.name"] for each in series}) == 2
+    assert list(found["otel.sdk.processor.span.processed"].values()) == [1, 1]
+    assert "created already" not in caplog.text
 
 
 def test_no_start_pays_for_its_count(wanted):
