@@ -359,7 +359,7 @@ class StudioSpan(Span, ReadableSpan):
         self.set_attributes(attributes)
 
     def set_attributes(self, attributes: Mapping[str, types.AnyValue]) -> None:
-        for key, value in attributes.items():
+        for key, value in (attributes or {}).items():  # programs pass `None`, too
             self.set_attribute(key, value)
 
     def add_event(
@@ -435,15 +435,18 @@ class StudioSpan(Span, ReadableSpan):
         if self._end:
             logger.warning("Setting the status of the ended span %r is ignored.", self._name)
             return
-        if isinstance(status, Status):
+        given: object = status  # programs pass others, too
+        if isinstance(given, Status):
             if description is not None:
                 logger.warning(
                     "Description %s ignored: give a Status, or a StatusCode and a description.",
                     description,
                 )
-            code, description = status.status_code, status.description
+            code, description = given.status_code, given.description
+        elif isinstance(given, StatusCode):
+            code = given
         else:
-            code = status
+            return
         if self._status_code is StatusCode.OK or code is StatusCode.UNSET:
             return
         self._make_unusual(
@@ -461,7 +464,11 @@ class StudioSpan(Span, ReadableSpan):
         if self._end:
             logger.warning("Recording an exception on the ended span %r is ignored.", self._name)
             return
-        failure = Failure.of(exception)
+        given: object = exception  # programs pass others, too
+        if not isinstance(given, BaseException):
+            logger.warning("Recording a %s is ignored: no exception.", type(given).__name__)
+            return
+        failure = Failure.of(given)
         self._make_unusual(_failure=failure)
         limits = self._tracer.span_limits
         self._add_event(

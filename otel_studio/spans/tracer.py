@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
@@ -52,7 +52,6 @@ class StudioTracer(Tracer):
         # The SDK tracer's own __init__ only stores these, and builds self-metrics we replace.
         self.scope = scope
         self.name = scope.name
-        self.instrumentation_info = None  # type: ignore[assignment]  # deprecated by the scope
         #: Of somebody else's provider, once that has taken the place of ours.
         self.successor: Tracer | None = None
         self.move(provider, tracer_config)
@@ -116,6 +115,12 @@ class StudioTracer(Tracer):
         self._tracer_config = tracer_config
         # Operations are bound by what the scope was allowed before.
         seat.unbind_all()
+
+    @property
+    def instrumentation_info(self) -> InstrumentationInfo:  # type: ignore[override]
+        """What the scope was called before it had attributes; warns, as the SDK's own does."""
+        scope = self.scope
+        return InstrumentationInfo(scope.name, scope.version, scope.schema_url)
 
     @property
     def is_enabled(self) -> bool:

@@ -516,6 +516,36 @@ def test_a_deep_copy_of_an_ended_span_says_what_the_span_says(
         assert "another" not in (span.attributes or {})
 
 
+def test_what_the_api_does_not_take_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A status, attributes and an exception that are none: the span stays as it was."""
+
+    def scenario(tracer: Any) -> None:
+        span = tracer.start_span("one")
+        for status in ("ERROR", None, 2):
+            span.set_status(status)
+        span.end()
+
+    assert run(StudioTracerProvider, scenario) == run(TracerProvider, scenario)
+
+    span: Any = StudioTracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("one")
+    before = described(span)
+    span.set_attributes(None)
+    span.record_exception("no exception")
+    assert described(span) == before
+    assert "no exception" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:You should use:DeprecationWarning")
+def test_a_scope_is_known_by_its_old_name_too() -> None:
+    """`instrumentation_info`, which programs and exporters of theirs still read."""
+
+    def scenario(tracer: Any) -> Any:
+        span = tracer.start_span("one")
+        return tracer.instrumentation_info, span.instrumentation_info
+
+    assert run(StudioTracerProvider, scenario) == run(TracerProvider, scenario)
+
+
 def test_a_span_prints_as_the_sdks() -> None:
     """Its class, its name and its context."""
     ours, theirs = (
