@@ -33,12 +33,17 @@ INHERITED = {
     "otel_studio.exporters._otel_private.StudioHTTPSpanExporter object: _shutdown_in_progress": (
         "of the oldest OpenTelemetry; a child has exporters of its own"
     ),
+    "otel_studio.exporters._otel_grpc_private.grpc_exporter.<locals>.StudioGRPCExporter object: "
+    "_shutdown_in_progress": "a child has exporters of its own",
 }
 
 
-@pytest.fixture
-def everything_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[otel_studio.Studio]:
+@pytest.fixture(params=["http/protobuf", "grpc"])
+def everything_on(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[otel_studio.Studio]:
     """A configured Studio with every room in it, each of them used."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", request.param)
     before = otel_private.global_tracer_provider(), otel_private.global_meter_provider()
     otel_private.replace_global_tracer_provider(None)
     otel_private.replace_global_meter_provider(None)
