@@ -249,7 +249,8 @@ class StudioSpan(Span, ReadableSpan):
 
     def _readable_span(self) -> ReadableSpan:
         """Return what the span says now, apart from it; the SDK's spans call it so."""
-        attributes = BoundedAttributes(attributes=self._attributes)
+        # A copy first, in one step: another thread may write to them.
+        attributes = BoundedAttributes(attributes=dict(self._attributes or ()))
         attributes.dropped = self._dropped_attributes
         # Plain ones: that of an exception makes its text when it is read.
         plain = (Event(each.name, each.attributes, each.timestamp) for each in self.events)
