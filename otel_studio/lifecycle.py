@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from opentelemetry import trace as trace_api
 
@@ -16,6 +15,7 @@ from otel_studio.assembly.studio import Studio
 from otel_studio.assembly.termination import Termination
 from otel_studio.base import guard, otel_private
 from otel_studio.base.locks import new_lock
+from otel_studio.base.weak_members import WeakMembers
 from otel_studio.caches import handle as cache_handles
 from otel_studio.operations import seat
 from otel_studio.operations.seat import Seat
@@ -31,7 +31,7 @@ from otel_studio.spans.tracer import StudioTracer
 
 _lock = new_lock()
 #: Tracers of isolated Studios that have ended: the next provider takes them over.
-_orphans: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
+_orphans: Final[WeakMembers[StudioTracer]] = WeakMembers()
 
 
 class NotConfigured(RuntimeError):

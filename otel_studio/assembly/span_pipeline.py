@@ -139,7 +139,7 @@ class SpanPipeline:
             provider.add_span_processor(processor)
         self.processor = RegistrySpanProcessor(self.ended, self._clock)
         self._listen(self.processor)
-        for tracer in list(ours.made_tracers):
+        for tracer in ours.made_tracers:
             tracer.hand_over(provider)
         from_settings.say_unused("traces_exporter", names, "TracerProvider", has_processors)
         return self.processor

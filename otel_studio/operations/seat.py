@@ -8,13 +8,13 @@ is told when another is taken.
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from typing import Any, Final, Protocol, TypeVar
 
 from opentelemetry import trace as trace_api
 
 from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
+from otel_studio.base.weak_members import WeakMembers
 
 T = TypeVar("T")
 
@@ -139,7 +139,7 @@ class Seat:
 _lock: Final = new_lock()
 #: The process's own seat first; the isolated ones above it, the innermost last.
 _stack: Final[list[Seat]] = [Seat()]
-_bound: Final[weakref.WeakSet[Bound]] = weakref.WeakSet()
+_bound: Final[WeakMembers[Bound]] = WeakMembers()
 
 
 def current() -> Seat:
@@ -187,5 +187,5 @@ def keep_bound(bound: Bound) -> None:
 def unbind_all() -> None:
     """Have everything that keeps something of a seat ask anew."""
     with _lock:
-        for bound in list(_bound):
+        for bound in _bound:
             bound.unbind()

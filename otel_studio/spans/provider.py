@@ -22,6 +22,7 @@ from otel_studio.base.limited import count_limited
 from otel_studio.base.locks import new_lock
 from otel_studio.base.resources import safe_resource
 from otel_studio.base.text import safe_attributes
+from otel_studio.base.weak_members import WeakMembers
 from otel_studio.operations import seat
 from otel_studio.spans import sdk_metrics
 from otel_studio.spans.active import AbandonedSpan, ActiveReference
@@ -107,7 +108,7 @@ class StudioTracerProvider(TracerProvider):
         #: Spans of operations that run now; they keep themselves alive until they end.
         self.active: set[Any] = self.ended.active
         #: Every tracer that this provider made or adopted, while somebody holds it.
-        self.made_tracers: weakref.WeakSet[StudioTracer] = weakref.WeakSet()
+        self.made_tracers: WeakMembers[StudioTracer] = WeakMembers()
         #: Spans started through the API that run now; dropped ones leave it as abandoned.
         self.active_references: set[Any] = self.ended.references
         #: Spans whose end a thread is telling to processors.
@@ -179,18 +180,18 @@ class StudioTracerProvider(TracerProvider):
         if self._disabled:
             return
         self._report_spans()
-        for tracer in list(tracers):
+        for tracer in tracers:
             self.made_tracers.add(tracer)  # not among `_tracers`, which would keep it for good
             tracer.move(self, self._apply_tracer_configurator(tracer.scope))
 
     def _set_tracer_configurator(self, *, tracer_configurator: Any) -> None:
         super()._set_tracer_configurator(tracer_configurator=tracer_configurator)
-        for tracer in list(self.made_tracers):  # those past the bound are not among the SDK's
+        for tracer in self.made_tracers:  # those past the bound are not among the SDK's
             tracer._set_tracer_config(self._apply_tracer_configurator(tracer.scope))
 
     def _update_resource(self, resource: Resource) -> None:
         self._resource = self._resource.merge(resource)
-        for tracer in list(self.made_tracers):  # those adopted are not among the SDK's
+        for tracer in self.made_tracers:  # those adopted are not among the SDK's
             tracer._set_resource(self._resource)
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
