@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from typing import Any, Final
 
@@ -63,9 +64,9 @@ class SizedQueue(BatchLogRecordProcessor):
             count_limited("log_export_queue")
             return
         self._taken += weight
-        # The queue takes a copy of the record, and with it this.
-        record.studio_held = _Held(weight, self._gone)
-        try:
-            super().on_emit(log_record)
-        finally:
-            del record.studio_held
+        # A copy, for the record is the program's own: whether the queue copies it, too, depends on
+        # the release of the SDK's.
+        held, waiting = copy.copy(record), copy.copy(log_record)
+        held.studio_held = _Held(weight, self._gone)
+        waiting.log_record = held
+        super().on_emit(waiting)
