@@ -16,8 +16,10 @@ from otel_studio.spans.ended_run import EndedRun, OpenRun, keep_start_times
 from otel_studio.spans.timebase import Timebase
 from otel_studio.spans.weight import weight_of_runs
 
-#: A caller waits for a fold in progress only when the backlog is this many times its limit.
+#: A caller waits for a fold in progress only when the backlog is this many times its limit; where
+#: runs hold so much that the limit is lower than it could be, sooner.
 _OVERFLOW_FACTOR: Final = 8
+_HEAVY_OVERFLOW_FACTOR: Final = 2
 #: Bytes that the runs that wait may hold, as far as those before them tell.
 _MAX_WAITING_BYTES: Final = 8 << 20
 #: Runs that may wait before it is known what they hold; and how much faster it may be after a fold.
@@ -142,7 +144,9 @@ class EndedSpans:
         unless the backlog has grown far past the limit. A deep stack, a finalizer and a signal
         handler leave it to the worker.
         """
-        if self._busy and len(self.spans) <= self.limit * _OVERFLOW_FACTOR:
+        is_heavy = self.limit < self._most
+        factor = _HEAVY_OVERFLOW_FACTOR if is_heavy else _OVERFLOW_FACTOR
+        if self._busy and len(self.spans) <= self.limit * factor:
             return
         if not self._may_fold_here():
             self.worker.wake()

@@ -19,6 +19,8 @@ from otel_studio.spans.pipeline import Pipeline
 from otel_studio.spans.provider import StudioTracerProvider
 from otel_studio.spans.timebase import Timebase
 
+from parts import wait_until
+
 
 class Interrupted:
     """A run with only what a fold looks at; its end was interrupted."""
@@ -52,6 +54,31 @@ def test_a_full_backlog_is_folded_by_the_thread_that_ends_a_span() -> None:
     assert len(provider.ended.spans) <= 10
     provider.ended.fold()
     assert counter.names == [str(number) for number in range(100)]
+
+
+def test_runs_that_hold_much_wait_for_a_fold_sooner() -> None:
+    """Beside a fold in progress, light runs go on to eight times the limit, heavy ones to two."""
+    provider = StudioTracerProvider(shutdown_on_exit=False, backlog=1_000)
+    ended, tracer = provider.ended, provider.get_tracer("t")
+    waited: list[int] = []
+
+    def end_until_it_waits() -> None:
+        while not waited:
+            tracer.start_span("s").end()
+
+    for limit, most in ((100, 2), (1_000, 8)):
+        ended.fold()
+        ended.limit = limit
+        waited.clear()
+        with ended.lock:
+            ended._busy = True  # as in a fold
+            thread = threading.Thread(target=end_until_it_waits)
+            thread.start()
+            wait_until(lambda: len(ended.spans) > limit * most, what="the backlog")  # noqa: B023
+            waited.append(len(ended.spans))
+            ended._busy = False
+        thread.join(10)
+        assert waited == [limit * most + 1]
 
 
 def test_nothing_is_lost_between_threads() -> None:
