@@ -57,52 +57,50 @@ def test_grpc_takes_what_grpc_takes(
 
 
 @pytest.mark.parametrize(
-    ("address", "advice"),
+    ("protocol", "address", "advice"),
     [
-        ('"http://collector:4318"', "write http://collector:4318"),
-        ("http://collector:4318 ", "write http://collector:4318"),
-        ("'collector:4318'", "write collector:4318"),
-        ("http://one:4318 http://two:4318", "write one address"),
-        ("grpc://collector:4317", "write http://collector:4317 or https://collector:4317"),
-        ("http://", "names no host"),
-        ("http://:4318", "names no host"),
-        ("http://collector:http", "Port"),
-        ("//collector:4318", "write http://collector:4318, or https://collector:4318"),
-        ("  ", "is empty: write an address, such as http://localhost:4318"),
-        ("http://[::1:4318", "can be no address"),
+        ("http/protobuf", '"http://collector:4318"', "write http://collector:4318"),
+        ("http/protobuf", "http://collector:4318 ", "write http://collector:4318"),
+        ("http/protobuf", "'collector:4318'", "write collector:4318"),
+        ("http/protobuf", "http://one:4318 http://two:4318", "write one address"),
+        (
+            "http/protobuf",
+            "grpc://collector:4317",
+            "write http://collector:4317 or https://collector:4317",
+        ),
+        ("http/protobuf", "http://", "names no host"),
+        ("http/protobuf", "http://:4318", "names no host"),
+        ("http/protobuf", "http://collector:http", "Port"),
+        (
+            "http/protobuf",
+            "//collector:4318",
+            "write http://collector:4318, or https://collector:4318",
+        ),
+        ("http/protobuf", "  ", "is empty: write an address, such as http://localhost:4318"),
+        ("http/protobuf", "http://[::1:4318", "can be no address"),
+        ("grpc", '"localhost:4317"', "write localhost:4317"),
+        ("grpc", "localhost:4317 ", "write localhost:4317"),
+        ("grpc", "one:4317 two:4317", "write one address, such as localhost:4317"),
+        (
+            "grpc",
+            "localhost:4317/v1/traces",
+            "has a path, which no address of gRPC's has: write localhost",
+        ),
+        ("grpc", ":4317", "names no host"),
+        ("grpc", "http://:4317", "names no host"),
+        ("grpc", "https://", "names no host"),
+        ("grpc", "localhost:grpc", "Port"),
+        ("grpc", "http://localhost:99999", "Port out of range"),
     ],
 )
 def test_what_can_be_no_address_is_refused(
-    monkeypatch: pytest.MonkeyPatch, address: str, advice: str
+    monkeypatch: pytest.MonkeyPatch, protocol: str, address: str, advice: str
 ) -> None:
-    """One sentence each, which names the variable."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
-    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_ENDPOINT=") as refused:
-        check_variables("http/protobuf", "traces")
-    assert advice in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("address", "advice"),
-    [
-        ('"localhost:4317"', "write localhost:4317"),
-        ("localhost:4317 ", "write localhost:4317"),
-        ("one:4317 two:4317", "write one address, such as localhost:4317"),
-        ("localhost:4317/v1/traces", "has a path, which no address of gRPC's has: write localhost"),
-        (":4317", "names no host"),
-        ("http://:4317", "names no host"),
-        ("https://", "names no host"),
-        ("localhost:grpc", "Port"),
-        ("http://localhost:99999", "Port out of range"),
-    ],
-)
-def test_what_grpc_could_never_reach_is_refused(
-    monkeypatch: pytest.MonkeyPatch, address: str, advice: str
-) -> None:
-    """OpenTelemetry's exporter would try for ever."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", address)
-    with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=") as refused:
-        check_variables("grpc", "metrics")
+    """One sentence each, which names the variable: OpenTelemetry's exporters would try for ever."""
+    variable = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(ValueError, match=f"{variable}=") as refused:
+        check_variables(protocol, "metrics")
     assert advice in str(refused.value)
 
 
