@@ -14,6 +14,8 @@ from otel_studio.base.clock import ManualClock
 from otel_studio.gpu.monitor import GpuMonitor
 from otel_studio.gpu.schedule import Schedule, Tier
 
+import proving
+
 _SECOND = 1_000_000_000
 
 
@@ -36,21 +38,25 @@ def test_readings_stay_on_the_grid(steps: list[int]) -> None:
 
 
 @pytest.mark.patient
+@pytest.mark.prove
 def test_eight_hours(driver: FakeDriver, monitor: GpuMonitor, clock: ManualClock) -> None:
     """In eight hours every tier is read exactly as often as it is due, in the same memory."""
     driver.change({"count": 1})
+    later = proving.scaled(7, 7)
+    hours = 1 + later
     for _ in range(3_600):
         clock.advance(monitor.sample() or 0)
     gc.collect()
     blocks = sys.getallocatedblocks()
-    for _ in range(7 * 3_600):
+    for _ in range(later * 3_600):
         clock.advance(monitor.sample() or 0)
     gc.collect()
-    assert dict(monitor.batches) == {Tier.FAST: 28_800, Tier.MEDIUM: 5_760, Tier.SLOW: 480}
-    assert driver.calls("nvmlDeviceGetUtilizationRates") == 28_800
-    assert driver.calls("nvmlDeviceGetEncoderStats") == 5_760
-    assert driver.calls("nvmlDeviceGetFieldValues") == 480
-    assert clock.monotonic_ns() == (1 + 8 * 3_600) * _SECOND
+    fast, medium, slow = 3_600 * hours, 720 * hours, 60 * hours
+    assert dict(monitor.batches) == {Tier.FAST: fast, Tier.MEDIUM: medium, Tier.SLOW: slow}
+    assert driver.calls("nvmlDeviceGetUtilizationRates") == fast
+    assert driver.calls("nvmlDeviceGetEncoderStats") == medium
+    assert driver.calls("nvmlDeviceGetFieldValues") == slow
+    assert clock.monotonic_ns() == (1 + hours * 3_600) * _SECOND
     assert sys.getallocatedblocks() - blocks < 1_000
 
 

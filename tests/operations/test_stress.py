@@ -21,6 +21,7 @@ from otel_studio.lifecycle import overriding
 from otel_studio.settings.loading import load_settings
 from otel_studio.testing.isolation import isolated
 
+import proving
 from both_providers import PROVIDERS, studio_on
 
 SERVICE = "stress"
@@ -128,11 +129,12 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.prove
 @pytest.mark.timeout(240)
 def test_a_million_operations_are_counted_to_the_last_one():
-    """Every count, failure and cancellation; nothing active; memory flat after 100,000."""
+    """Every count, failure and cancellation; nothing active; memory flat after a tenth."""
     guard.forget_said()
-    first, rest = 100_000, 900_000
+    first, rest = proving.scaled(100_000), proving.scaled(900_000)
     # Not `isolated`, which keeps every span for the test to look at.
     with overriding(Studio(load_settings({}, os.sep))) as studio:
         everything(first)
@@ -148,7 +150,7 @@ def test_a_million_operations_are_counted_to_the_last_one():
     assert found == {
         name: tuple(a + b for a, b in zip(early[name], late[name], strict=True)) for name in early
     }
-    assert sum(count for count, _, _ in found.values()) == 1_000_000
+    assert sum(count for count, _, _ in found.values()) == proving.scaled(1_000_000)
     assert {m.active for m in metrics.values()} == {0}
     assert not left_over
     assert not guard.internal_errors

@@ -22,6 +22,7 @@ from otel_studio.base.clock import ManualClock, SystemClock
 from otel_studio.process.instruments import FIGURES
 from otel_studio.process.monitor import ProcessMonitor
 
+import proving
 from parts import wait_until
 
 Points = dict[str, dict[tuple[tuple[str, Any], ...], Any]]
@@ -480,6 +481,7 @@ def test_a_thread_that_was_killed_is_started_anew(monitor: ProcessMonitor) -> No
 
 
 @pytest.mark.patient
+@pytest.mark.prove
 def test_eight_hours_stay_bounded(clock: ManualClock) -> None:
     """Eight simulated hours of ticks, services and collections leave the same memory behind."""
     monitor = ProcessMonitor(clock, sample_operations=1)
@@ -501,7 +503,7 @@ def test_eight_hours_stay_bounded(clock: ManualClock) -> None:
     hours(0.5)
     gc.collect()
     before = sys.getallocatedblocks()
-    hours(8)
+    hours(proving.scaled(8, 4))
     gc.collect()
     assert sys.getallocatedblocks() - before < 500
     usage = monitor.memory_usage_metrics()
